@@ -1,0 +1,2 @@
+//! Weft.
+fn main() {}
