@@ -1,1 +1,14 @@
-//! Weft.
+//! The types of the daemon's local socket: HTTP and JSON on `/run/weft/weft.sock`.
+//!
+//! Shared by the daemon, the command line and the CNI plugins. Fields may be added, never renamed:
+//! programs outside this project read this JSON. No I/O and no async here; the client stands in
+//! `weft-cni-shim`, the server in `weft-router`.
+//!
+//! Reading order: [`status`] (what `weft status --json` prints), [`attach`] (what a Pod's wiring
+//! asks for), [`peers`] (changing targets), [`error`] (what a failing call answers), [`path`].
+
+pub mod attach;
+pub mod error;
+pub mod path;
+pub mod peers;
+pub mod status;

@@ -1,0 +1,26 @@
+//! The paths of the API, all below `/v1`, and where the socket is.
+
+/// `GET`: [`crate::status::Status`].
+pub const STATUS: &str = "/v1/status";
+/// `GET`: a list of [`crate::status::Connection`].
+pub const CONNECTIONS: &str = "/v1/status/connections";
+/// `GET`: a list of [`crate::status::Peer`].
+pub const PEERS: &str = "/v1/status/peers";
+/// `GET`: a list of [`crate::status::Target`].
+pub const TARGETS: &str = "/v1/status/targets";
+/// `GET`: a list of [`crate::status::IpamOwner`].
+pub const IPAM: &str = "/v1/status/ipam";
+/// `POST` [`crate::peers::ConnectRequest`]: adds targets; answers [`crate::peers::TargetsReply`].
+pub const CONNECT: &str = "/v1/connect";
+/// `POST` [`crate::peers::ForgetRequest`]: drops targets; answers [`crate::peers::TargetsReply`].
+pub const FORGET: &str = "/v1/forget";
+/// `GET`: a list of [`crate::attach::Attachment`] (all, or those that match the query
+/// [`crate::attach::AttachmentQuery`]). `POST` [`crate::attach::AttachRequest`]: reserves
+/// addresses, answers [`crate::attach::AttachReply`]. `DELETE` with the same query: frees them,
+/// answers [`crate::attach::DetachReply`], also when there was nothing to free.
+pub const ATTACHMENTS: &str = "/v1/attachments";
+
+/// The environment variable that names the socket, for the command line and the plugins.
+pub const SOCKET_ENV: &str = "WEFT_SOCKET";
+/// Where the socket is when nothing says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/weft/weft.sock";
