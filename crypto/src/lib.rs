@@ -1,1 +1,5 @@
-//! Weft.
+//! Weft's cryptography.
+mod hex;
+mod identity;
+
+pub use identity::{BadSignature, Identity, ParsePeerNameError, PeerName, Signature};

@@ -1,0 +1,1 @@
+//! Names, signatures and what must not verify.
