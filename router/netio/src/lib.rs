@@ -1,1 +1,13 @@
-//! Weft.
+//! The system calls of Weft's packet path: TAP devices, UDP sockets and batches, namespaces, wake-ups.
+//!
+//! The only crate of the workspace with `unsafe` code. It holds no policy: what to send where is decided
+//! by its callers. It never logs and never retries; every failure is returned.
+//!
+//! Reading order: [`tap::Tap`], [`udp::bind_group`], [`batch`], [`wait::Waker`], [`netns::Netns`].
+
+pub mod batch;
+pub mod netns;
+mod steer;
+pub mod tap;
+pub mod udp;
+pub mod wait;

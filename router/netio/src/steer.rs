@@ -1,0 +1,46 @@
+//! The filter that tells QUIC from data packets within one port.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// The bit of the first payload byte that QUIC sets ("fixed bit", RFC 9000 section 17) and Weft's own
+/// packets keep clear.
+const QUIC_BIT: u32 = 0x40;
+
+/// Puts a classic BPF programme on the `SO_REUSEPORT` group of `socket`: datagrams whose first payload byte
+/// has [`QUIC_BIT`] go to the socket that was bound first, all others to the second.
+///
+/// An empty datagram goes to the first, since a load beyond the end makes the programme return 0.
+pub(crate) fn attach(socket: &impl AsFd) -> io::Result<()> {
+    let mut programme = [
+        // A = payload[0]; the kernel runs the filter with the UDP header already taken off.
+        instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 0)?,
+        // if A & QUIC_BIT skip 0 else skip 1
+        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, QUIC_BIT)?,
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0)?,
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 1)?,
+    ];
+    let filter = libc::sock_fprog {
+        len: libc::c_ushort::try_from(programme.len()).map_err(io::Error::other)?,
+        filter: programme.as_mut_ptr(),
+    };
+    let len = libc::socklen_t::try_from(size_of_val(&filter)).map_err(io::Error::other)?;
+    // SAFETY: the kernel copies `len` bytes of `filter` and the `filter.len` instructions it points to;
+    // both outlive the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const filter).cast(),
+            len,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// One instruction; `yes` and `no` are how many instructions a jump skips.
+fn instruction(code: u32, yes: u8, no: u8, operand: u32) -> io::Result<libc::sock_filter> {
+    let code = u16::try_from(code).map_err(io::Error::other)?;
+    Ok(libc::sock_filter { code, jt: yes, jf: no, k: operand })
+}
