@@ -1,0 +1,136 @@
+//! What can go wrong, by whose doing.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use thiserror::Error;
+use weft_crypto::PeerName;
+
+use super::Waiting;
+
+/// A record of another node that the ring cannot use. Nothing has changed: the node's former record,
+/// if any, stays in force.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Misbehaved {
+    /// It was configured with other ranges.
+    #[error("{} uses the ranges {theirs}, this node {ours}", origin.short())]
+    OtherRanges {
+        /// Whose record it is.
+        origin: PeerName,
+        /// Its ranges.
+        theirs: String,
+        /// The ranges of this node.
+        ours: String,
+    },
+    /// A span is empty, backwards, or not inside one of the ranges.
+    #[error("{} claims a span that is not inside the ranges", .0.short())]
+    SpanOutside(PeerName),
+    /// Its own spans overlap or are out of order.
+    #[error("{} claims spans that overlap or are out of order", .0.short())]
+    SpansOverlap(PeerName),
+    /// Its grants are out of order, overlap, go to itself, or have impossible numbers.
+    #[error("{} publishes grants that contradict each other", .0.short())]
+    GrantsWrong(PeerName),
+    /// Its list of accepted grants is out of order or repeats a name.
+    #[error("{} publishes a malformed list of accepted grants", .0.short())]
+    AcceptedWrong(PeerName),
+    /// It claims space and no ring.
+    #[error("{} claims space and is in no ring", .0.short())]
+    NoRing(PeerName),
+    /// A list is longer than any honest node makes it.
+    #[error("{} publishes a record that is too long", .0.short())]
+    TooLong(PeerName),
+    /// A grant to this node covers addresses that somebody holds with at least the same right.
+    #[error("{} grants addresses that are not its own", .0.short())]
+    ForeignGrant(PeerName),
+    /// A want asks for an unknown range, for nothing, or of its own author.
+    #[error("{} publishes a want that makes no sense", .0.short())]
+    WantWrong(PeerName),
+    /// A part in the consensus contradicts itself.
+    #[error("{} publishes a part in the consensus that contradicts itself", .0.short())]
+    PaxosWrong(PeerName),
+}
+
+/// Why the saved state cannot be used. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RestoreError {
+    /// The node owns space of other ranges than it is now configured with.
+    #[error(
+        "the saved state was made for the range {saved}, --ipalloc-range says {configured}: \
+         launch with the former range, or give up this node's addresses by `weft reset`"
+    )]
+    RangeChanged {
+        /// The ranges of the saved state.
+        saved: String,
+        /// The ranges configured.
+        configured: String,
+    },
+    /// A configured range cannot be used.
+    #[error("cannot use the range {range}: {why}")]
+    BadRange {
+        /// The range.
+        range: String,
+        /// What is wrong with it, and what to use instead.
+        why: &'static str,
+    },
+    /// The saved state contradicts itself.
+    #[error(
+        "the saved addresses are damaged ({0}): restore the data directory, or start anew by `weft reset`"
+    )]
+    Damaged(&'static str),
+}
+
+/// Why a request for addresses failed. No address was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AllocateError {
+    /// The time was up.
+    #[error("no address in time: {waiting}")]
+    Deadline {
+        /// What the request waited for.
+        waiting: Waiting,
+    },
+    /// An address that was asked for by name is outside the ranges.
+    #[error("{ip} is outside the range {ranges}")]
+    OutsideRange {
+        /// The address.
+        ip: IpAddr,
+        /// The ranges of this node.
+        ranges: String,
+    },
+    /// An address that was asked for by name is the first or the last of its range.
+    #[error("{0} is the first or the last address of the range and never given to a pod")]
+    Reserved(IpAddr),
+    /// An address that was asked for by name belongs to another node.
+    #[error("{ip} belongs to the node {}: attach there, or ask for another address", owner.short())]
+    OwnedElsewhere {
+        /// The address.
+        ip: IpAddr,
+        /// Its owner.
+        owner: PeerName,
+    },
+    /// An address that was asked for by name is in use on this node.
+    #[error("{ip} is in use by {key}")]
+    InUse {
+        /// The address.
+        ip: IpAddr,
+        /// Who holds it.
+        key: String,
+    },
+    /// Two of the addresses that were asked for by name are from one range.
+    #[error("{0} is a second address of the same range; ask for one of each")]
+    Twice(IpAddr),
+    /// The same owner holds other addresses already.
+    #[error("{key} holds {held} already: release it first")]
+    HeldOtherwise {
+        /// Who asked.
+        key: String,
+        /// What it holds.
+        held: IpNet,
+    },
+    /// The addresses were released while the request waited.
+    #[error("released while waiting for an address")]
+    Released,
+    /// More requests wait than this node keeps.
+    #[error("too many requests wait for an address")]
+    TooMany,
+}

@@ -1,0 +1,214 @@
+//! What the callers of [`super::Ipam`] put in and get out.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use weft_crypto::PeerName;
+
+use super::wire::{Paxos, Space, Want};
+
+/// The settings of an [`super::Ipam`]. All are fixed for the life of the machine.
+#[derive(Clone, Debug)]
+pub struct IpamConfig {
+    /// This node.
+    pub name: PeerName,
+    /// The ranges that addresses are from, the same on all nodes. A Pod gets one address of each.
+    pub ranges: Vec<IpNet>,
+    /// Who makes the ring when there is none.
+    pub init: Init,
+    /// How many peers were configured at start, for [`Init::Auto`] and [`Init::Consensus`].
+    pub targets: usize,
+    /// How long a freed address rests before it is handed out again, or given away.
+    pub cool_down: Duration,
+}
+
+/// Who makes the ring when there is none. Means nothing to a node that has space already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// This node, at once.
+    Founder,
+    /// Joins a ring if a peer has one. Else founds it if no target is configured, and by consensus
+    /// among the targets and itself otherwise.
+    Auto,
+    /// Never this node: it asks for space when somebody needs an address here.
+    Observer,
+    /// A majority of that many nodes; of the configured targets and this node if no number is given.
+    Consensus(Option<usize>),
+    /// These nodes, each an even share; all nodes must be given the same list.
+    Seed(Vec<PeerName>),
+}
+
+/// Something to publish in this node's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// The own space.
+    Space(Space),
+    /// The own want; `None` takes the former one back.
+    Want(Option<Want>),
+    /// The own part in the consensus.
+    Paxos(Paxos),
+}
+
+/// What somebody wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Exactly these addresses (prefix lengths do not matter); if empty, any one of each range.
+    pub wanted: Vec<IpNet>,
+}
+
+/// Names a request until its outcome is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Consecutive addresses and the node to send their packets to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The first address.
+    pub start: IpAddr,
+    /// The last address, of the same family.
+    pub end: IpAddr,
+    /// The node.
+    pub owner: PeerName,
+}
+
+/// An owner of space, for display. Counts are of the first range, so that the huge numbers of an
+/// IPv6 range beside an IPv4 one do not drown them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnerView {
+    /// The owner.
+    pub name: PeerName,
+    /// Addresses it owns, at most `u64::MAX`.
+    pub addresses: u64,
+    /// The same as a part of the range, 0 to 1.
+    pub share: f64,
+    /// Addresses in use, as the owner told last.
+    pub active: u64,
+}
+
+/// Something that should not be: two nodes, one right. Shown, and never the reason to stop anything.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Conflict {
+    /// Two nodes claim the same addresses with the same version.
+    Claimed {
+        /// The first address.
+        start: IpAddr,
+        /// The last address.
+        end: IpAddr,
+        /// Who gets the packets: this node if it is one of the two, else the lower name.
+        shown: PeerName,
+        /// The other.
+        other: PeerName,
+    },
+    /// A node is part of another ring.
+    OtherRing {
+        /// The node.
+        node: PeerName,
+    },
+    /// A node was configured with other ranges.
+    OtherRanges {
+        /// The node.
+        node: PeerName,
+        /// Its ranges.
+        theirs: String,
+    },
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Claimed { start, end, shown, other } => write!(
+                f,
+                "{start} to {end} is claimed by {} and by {}; packets go to the first",
+                shown.short(),
+                other.short()
+            ),
+            Self::OtherRing { node } => write!(
+                f,
+                "{} is part of another ring, founded apart from this one; run `weft reset` on the nodes of one of them",
+                node.short()
+            ),
+            Self::OtherRanges { node, theirs } => write!(
+                f,
+                "{} uses the range {theirs}; launch all nodes with the same --ipalloc-range",
+                node.short()
+            ),
+        }
+    }
+}
+
+/// What an [`super::Ipam`] does, or waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nothing: addresses can be had at once.
+    Ready,
+    /// Nothing to do yet: an observer without space that nobody asked for an address.
+    Idle,
+    /// There is no ring yet; others will make it.
+    Ring,
+    /// Too few nodes are known for the consensus, or it is under way.
+    Consensus {
+        /// How many must agree.
+        quorum: usize,
+        /// How many are reachable, this node included.
+        known: usize,
+    },
+    /// Other nodes that are told to found the ring.
+    Founders(Vec<PeerName>),
+    /// A node that was asked for space.
+    Donor(PeerName),
+    /// No node that has addresses to give can be reached.
+    Unreachable,
+    /// All addresses of the cluster are in use or were freed a moment ago.
+    Full,
+    /// An address that was asked for by name and that no known node owns.
+    Unowned(IpAddr),
+}
+
+impl Waiting {
+    /// The state in words, with people's names for nodes.
+    pub fn describe(&self, nick: &dyn Fn(PeerName) -> String) -> String {
+        match self {
+            Self::Ready => "ready".into(),
+            Self::Idle => "idle".into(),
+            Self::Ring => "waiting for a peer that has a ring".into(),
+            Self::Consensus { quorum, known } => {
+                format!("awaiting consensus (quorum: {quorum}, known: {known})")
+            }
+            Self::Founders(names) => {
+                let names: Vec<String> = names.iter().map(|name| nick(*name)).collect();
+                format!("waiting for a founder: {}", names.join(", "))
+            }
+            Self::Donor(name) => format!("waiting for space from {}", nick(*name)),
+            Self::Unreachable => "waiting for a reachable peer that has free addresses".into(),
+            Self::Full => {
+                "waiting for free addresses: all of the range are in use or were just freed".into()
+            }
+            Self::Unowned(ip) => format!("waiting for an owner of {ip}"),
+        }
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(&|name| name.short()))
+    }
+}
+
+/// What happened so far. Every count starts at zero and only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IpamStats {
+    /// Requests that got their addresses.
+    pub allocated: u64,
+    /// Addresses released.
+    pub released: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Grants made to others.
+    pub granted: u64,
+    /// Grants of others taken over.
+    pub accepted: u64,
+    /// Wants published.
+    pub wants: u64,
+    /// Records refused as [`super::Misbehaved`].
+    pub misbehaved: u64,
+}

@@ -1,0 +1,141 @@
+//! What the ring says to other nodes and to the disk: plain integers, judged by [`super::validate`].
+
+use bincode::{Decode, Encode};
+
+/// A node's name as it stands in records.
+pub type RawName = [u8; 32];
+
+/// The name of a ring: nodes of different rings never take each other's claims into account.
+pub type RingId = [u8; 16];
+
+/// A range of addresses as configured. Addresses are IPv6 numbers; an IPv4 address is its
+/// IPv4-mapped form `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2), the prefix length is the family's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct RawRange {
+    /// The first address.
+    pub start: u128,
+    /// The prefix length: up to 32 for IPv4, up to 128 for IPv6.
+    pub prefix_len: u8,
+}
+
+/// Consecutive addresses with one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Span {
+    /// The first address.
+    pub start: u128,
+    /// The last address.
+    pub end: u128,
+    /// How often these addresses changed hands, at least. Along the history of one address it only
+    /// grows, and each change of owner makes it grow.
+    pub version: u64,
+}
+
+/// Addresses on their way to a new owner: no longer the granter's, not yet taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Grant {
+    /// Counts the grants of one granter, from 1, and never repeats.
+    pub number: u64,
+    /// The new owner.
+    pub to: RawName,
+    /// The addresses, with the version they have in the new owner's hands.
+    pub span: Span,
+}
+
+/// What a node says about its own space. One record per node, each newer one replaces the older.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Space {
+    /// Grows with every change of this record.
+    pub revision: u64,
+    /// The ring that this node is part of; all zero while it is in none.
+    pub ring: RingId,
+    /// The ranges this node was configured with, in order.
+    pub ranges: Vec<RawRange>,
+    /// What it owns: sorted, disjoint.
+    pub owned: Vec<Span>,
+    /// What it gave away and was not yet seen to be taken over: sorted by number.
+    pub grants: Vec<Grant>,
+    /// For each granter, sorted by name: the highest number of a grant that was taken over.
+    pub accepted: Vec<(RawName, u64)>,
+    /// The number that the next grant will carry.
+    pub next_grant: u64,
+    /// Addresses free for use, for each range in order; at most `u64::MAX`. Told with a delay.
+    pub free: Vec<u64>,
+    /// Addresses of the first range in use. Told with a delay.
+    pub active: u64,
+}
+
+/// What a node asks of another: addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Want {
+    /// Differs between any two wants of one node, so that each is served at most once.
+    pub seq: u64,
+    /// Who is asked.
+    pub donor: RawName,
+    /// For which ranges how much.
+    pub ranges: Vec<RangeWant>,
+}
+
+/// The part of a [`Want`] about one range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct RangeWant {
+    /// The range, by its place in [`Space::ranges`].
+    pub range: u8,
+    /// How many addresses would be welcome.
+    pub count: u64,
+    /// Whether somebody waits for an address, so that the donor shall give its last one if need be.
+    pub urgent: bool,
+}
+
+/// A ballot of the consensus about the founders: rounds first, names break ties.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Ballot {
+    /// The round, from 1; 0 means none.
+    pub round: u64,
+    /// The proposer.
+    pub by: RawName,
+}
+
+/// The value that the consensus decides: who founds the ring.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Founding {
+    /// The founders: sorted, without repetition.
+    pub founders: Vec<RawName>,
+    /// Makes the ring's name differ from that of any other ring of the same founders.
+    pub nonce: [u8; 16],
+}
+
+/// A node's part in the single-decree consensus (Paxos) about the founders: it is acceptor always,
+/// and proposer of the ballots that carry its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Paxos {
+    /// How many nodes this one believes take part at least; a majority of that decides.
+    pub electorate: u32,
+    /// The highest ballot promised or accepted: nothing below it will be accepted.
+    pub promised: Ballot,
+    /// The highest ballot accepted, with its value.
+    pub accepted: Option<(Ballot, Founding)>,
+}
+
+/// Everything of the ring and the allocator that must survive a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum IpamSnapshot {
+    /// The first form. Never changes; a second form becomes a second variant.
+    V1(SnapshotV1),
+}
+
+/// The first form of [`IpamSnapshot`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotV1 {
+    /// The own record as last published or about to be; its `free` and `active` mean nothing here.
+    pub space: Space,
+    /// Who holds which addresses here: key, addresses.
+    pub allocations: Vec<(String, Vec<u128>)>,
+    /// Addresses that were freed lately.
+    pub cooling: Vec<u128>,
+    /// For each asker: its want that was served last.
+    pub served: Vec<(RawName, u64)>,
+    /// The number of the last own want.
+    pub want_seq: u64,
+    /// The own part in the consensus, where it took part.
+    pub paxos: Option<Paxos>,
+}
