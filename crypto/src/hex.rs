@@ -24,3 +24,10 @@ fn digit(character: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+/// Appends a byte as two lower-case hex digits.
+pub(crate) fn push(text: &mut String, byte: u8) {
+    for nibble in [byte >> 4, byte & 0x0f] {
+        text.push(char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }));
+    }
+}

@@ -1,5 +1,49 @@
-//! Weft's cryptography.
+//! Weft's cryptography: who a node is, who may join, and how packets between nodes are sealed.
+//!
+//! Pure: no sockets, no clock, no randomness of its own; seeds and entropy are arguments. (TLS draws its own randomness
+//! inside the TLS library.) Normative text: `docs/protocol/crypto.md`.
+//!
+//! In reading order: [`Identity`] and [`PeerName`]; [`ClusterSecret`]; [`client_config`] and [`server_config`] for the
+//! control connections, on which [`Admission`] proves membership; [`SessionKeys`], from which come a [`Sealer`] and an
+//! [`Opener`] for data packets; [`ReplayWindow`], which each opened packet must pass.
+//!
+//! ```
+//! use weft_crypto::{HEADER_LEN, ReceiverIndex, ReplayWindow, Role, SessionKeys, Suite, TAG_LEN};
+//!
+//! // Both sides export the same bytes from their TLS connection.
+//! let exported = [7; 32];
+//! let client = SessionKeys::derive(&exported, Role::Client);
+//! let server = SessionKeys::derive(&exported, Role::Server);
+//!
+//! let mut packet = vec![0; HEADER_LEN + 5 + TAG_LEN];
+//! packet[HEADER_LEN..HEADER_LEN + 5].copy_from_slice(b"hello");
+//! let sealer = client.sealer(ReceiverIndex(42), Suite::ChaCha20Poly1305);
+//! sealer.seal(&mut packet)?;
+//!
+//! let mut window = ReplayWindow::new();
+//! let (counter, plaintext) = server.opener(Suite::ChaCha20Poly1305).open(&mut packet)?;
+//! window.accept(counter)?;
+//! assert_eq!(plaintext, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod admission;
+mod aead;
 mod hex;
 mod identity;
+mod packet;
+mod replay;
+mod secret;
+mod session;
+mod tls;
 
+pub use admission::{ADMISSION_EXPORTER_LABEL, Admission, EXPORTER_LEN, Proof, Role, WrongSecret};
+pub use aead::{Aead, OpenError, Suite};
 pub use identity::{BadSignature, Identity, ParsePeerNameError, PeerName, Signature};
+pub use packet::{
+    HEADER_LEN, Header, HeaderError, MAX_PACKET_LEN, MAX_PACKETS, ReceiverIndex, TAG_LEN,
+};
+pub use replay::{REPLAY_WINDOW, ReplayWindow, Replayed};
+pub use secret::{ClusterSecret, SecretError, Weakness};
+pub use session::{DATA_EXPORTER_LABEL, Opener, SealError, Sealer, SessionKeys};
+pub use tls::{ALPN, SERVER_NAME, TlsError, client_config, peer_name, server_config};
