@@ -1,0 +1,266 @@
+//! Making the attachment.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::{IpNet, Ipv4Net};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::AddressHeaderFlags;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage,
+};
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use netlink_packet_route::route::{RouteMessage, RouteScope};
+use nix::errno::Errno;
+use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use super::namespace::Namespace;
+use super::netlink::{Netlink, errno, refused};
+use super::{Mac, Plan, WireError, undo};
+
+/// All of IPv4 multicast (RFC 5771).
+pub(super) const MULTICAST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wired {
+    /// The MAC address of the host's end.
+    pub host_mac: Mac,
+    /// The MAC address of the Pod's end: the plan's.
+    pub pod_mac: Mac,
+}
+
+/// Makes the veth pair of `plan` and all that belongs to it. The host's side is ready before the
+/// Pod's comes up, so nothing that the Pod sends is lost for want of a port.
+///
+/// Not cancel-safe: a future that is dropped half-way leaves what it has made, which
+/// [`super::detach`] removes.
+///
+/// # Errors
+/// Any [`WireError`]. What was made is removed again; see [`WireError::NotUndone`] for when that
+/// fails too.
+pub async fn attach(plan: &Plan) -> Result<Wired, WireError> {
+    plan.validate()?;
+    let namespace = Namespace::open(&plan.netns)?;
+    let host = Netlink::open()?;
+    let pod = Netlink::open_in(&namespace).await?;
+    if pod.link(&plan.ifname).await?.is_some() {
+        return Err(exists(plan));
+    }
+    let bridge = host
+        .link(&plan.bridge)
+        .await?
+        .ok_or_else(|| WireError::NoBridge { bridge: plan.bridge.clone() })?;
+    create(plan, &host, &pod, &namespace, bridge.index).await?;
+    match finish(plan, &host, &pod, &namespace).await {
+        Ok(wired) => Ok(wired),
+        Err(cause) => Err(undo::roll_back(&host, &plan.host_ifname, cause).await),
+    }
+}
+
+/// Everything after the pair stands; a failure here is rolled back by deleting the pair.
+async fn finish(
+    plan: &Plan,
+    host: &Netlink,
+    pod: &Netlink,
+    namespace: &Namespace,
+) -> Result<Wired, WireError> {
+    let host_mac = set_port(plan, host).await?;
+    set_pod(plan, pod, namespace).await?;
+    Ok(Wired { host_mac, pod_mac: plan.mac })
+}
+
+async fn create(
+    plan: &Plan,
+    host: &Netlink,
+    pod: &Netlink,
+    namespace: &Namespace,
+    bridge: u32,
+) -> Result<(), WireError> {
+    let inside = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(plan.ifname.clone())
+        .address(plan.mac.0.to_vec())
+        .mtu(plan.mtu)
+        .setns_by_fd(namespace.raw_fd())
+        .build();
+    let pair = LinkMessageBuilder::<LinkVeth>::new(&plan.host_ifname, &plan.ifname)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(inside)))
+        .mtu(plan.mtu)
+        .controller(bridge)
+        .build();
+    match host.handle.link().add(pair).execute().await {
+        Ok(()) => Ok(()),
+        // Two names can be taken, and the Pod's may have been taken since it was looked up.
+        Err(error) if errno(&error) == Some(Errno::EEXIST) => {
+            if pod.link(&plan.ifname).await?.is_some() {
+                Err(exists(plan))
+            } else {
+                Err(WireError::HostInterfaceExists { name: plan.host_ifname.clone() })
+            }
+        }
+        Err(error) => Err(refused(format!("make interface \"{}\" in the Pod", plan.ifname), error)),
+    }
+}
+
+/// Sets up the host's end as a port that knows the Pod's MAC address and nothing else.
+async fn set_port(plan: &Plan, host: &Netlink) -> Result<Mac, WireError> {
+    let name = &plan.host_ifname;
+    let port = host.link(name).await?.ok_or_else(|| vanished(name))?;
+    let host_mac = port.mac.ok_or_else(|| vanished(name))?;
+    // A bridge port needs no address of its own, and the neighbour discovery for one is noise.
+    let no_address =
+        LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+            In6AddrGenMode::None,
+        )])]);
+    let flags = |message: LinkMessageBuilder<LinkBridgePort>| {
+        message.flood(false).learning(false).mcast_flood(true).bcast_flood(true).up()
+    };
+    let with_ipv6 =
+        flags(LinkBridgePort::new(port.index)).append_extra_attribute(no_address).build();
+    let outcome = match host.handle.link().set_port(with_ipv6).execute().await {
+        // A kernel booted without IPv6 knows no such attribute.
+        Err(error) if errno(&error) == Some(Errno::EAFNOSUPPORT) => {
+            let plain: LinkMessage = flags(LinkBridgePort::new(port.index)).build();
+            host.handle.link().set_port(plain).execute().await
+        }
+        outcome => outcome,
+    };
+    outcome.map_err(|error| refused(format!("set up bridge port \"{name}\""), error))?;
+    host.handle
+        .neighbours()
+        .add_bridge(port.index, &plan.mac.0)
+        .flags(NeighbourFlags::Controller)
+        // NUD_NOARP is the kernel's word for a static entry; NUD_PERMANENT would mean an address
+        // of the bridge itself.
+        .state(NeighbourState::Noarp)
+        .replace()
+        .execute()
+        .await
+        .map_err(|error| {
+            refused(format!("enter {} in the table of bridge \"{}\"", plan.mac, plan.bridge), error)
+        })?;
+    Ok(host_mac)
+}
+
+async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<(), WireError> {
+    let name = &plan.ifname;
+    let link = pod.link(name).await?.ok_or_else(|| vanished(name))?;
+    let sysctls = sysctls(plan);
+    namespace
+        .run(move || {
+            for (path, value) in sysctls {
+                set_sysctl(&path, value)?;
+            }
+            Ok(())
+        })
+        .await?;
+    for ip in &plan.ips {
+        let mut request = pod.handle.address().add(link.index, ip.addr(), ip.prefix_len());
+        if ip.addr().is_ipv6() {
+            // The allocator hands out each address once; detection would only delay its use.
+            request.message_mut().header.flags = AddressHeaderFlags::Nodad;
+        }
+        request
+            .execute()
+            .await
+            .map_err(|error| refused(format!("give {ip} to interface \"{name}\""), error))?;
+    }
+    let up = LinkUnspec::new_with_index(link.index).up().build();
+    pod.handle
+        .link()
+        .change(up)
+        .execute()
+        .await
+        .map_err(|error| refused(format!("bring up interface \"{name}\""), error))?;
+    for (dst, message) in routes(plan, link.index)? {
+        pod.handle.route().add(message).execute().await.map_err(|error| {
+            refused(format!("add the route to {dst} through interface \"{name}\""), error)
+        })?;
+    }
+    loopback_up(pod).await
+}
+
+/// Runtimes bring up the loopback of a sandbox; a namespace made by hand has it down.
+async fn loopback_up(pod: &Netlink) -> Result<(), WireError> {
+    let Some(link) = pod.link("lo").await?.filter(|link| !link.up) else { return Ok(()) };
+    let up = LinkUnspec::new_with_index(link.index).up().build();
+    pod.handle
+        .link()
+        .change(up)
+        .execute()
+        .await
+        .map_err(|error| refused("bring up interface \"lo\"", error))
+}
+
+fn routes(plan: &Plan, index: u32) -> Result<Vec<(IpNet, RouteMessage)>, WireError> {
+    let mut messages = Vec::new();
+    if plan.multicast_route {
+        messages.push((MULTICAST.into(), route(MULTICAST.into(), None, index)?));
+    }
+    for wanted in &plan.routes {
+        messages.push((wanted.dst, route(wanted.dst, wanted.via, index)?));
+    }
+    Ok(messages)
+}
+
+fn route(dst: IpNet, via: Option<IpAddr>, index: u32) -> Result<RouteMessage, WireError> {
+    let invalid = |error| WireError::Invalid(format!("the route to {dst}: {error}"));
+    let dst = dst.trunc();
+    let mut builder = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(dst.addr(), dst.prefix_len())
+        .map_err(invalid)?
+        .output_interface(index);
+    builder = match via {
+        Some(via) => builder.gateway(via).map_err(invalid)?,
+        // IPv6 knows no scope of routes.
+        None if dst.addr().is_ipv4() => builder.scope(RouteScope::Link),
+        None => builder,
+    };
+    let message = builder.build();
+    debug_assert!(message.header.address_family != AddressFamily::Unspec);
+    Ok(message)
+}
+
+/// What the Pod's IPv6 must not do: take routes from whoever advertises on the segment, or hold
+/// back its link-local address for detection.
+fn sysctls(plan: &Plan) -> Vec<(PathBuf, &'static str)> {
+    let of = |key: &str| {
+        let mut path = PathBuf::from("/proc/sys/net/ipv6/conf");
+        path.push(&plan.ifname);
+        path.push(key);
+        path
+    };
+    let mut all = vec![(of("accept_ra"), "0"), (of("accept_dad"), "0")];
+    if plan.ips.iter().any(|ip| ip.addr().is_ipv6()) {
+        // Runtimes start sandboxes with IPv6 off.
+        all.push((of("disable_ipv6"), "0"));
+    }
+    all
+}
+
+/// Writes a sysctl of the thread's namespace. A kernel without IPv6 and a read-only /proc/sys are
+/// taken as they are: the settings narrow what the Pod does by itself, the attachment works without.
+fn set_sysctl(path: &std::path::Path, value: &str) -> io::Result<()> {
+    match std::fs::write(path, value) {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            Err(io::Error::new(error.kind(), format!("writing {}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn exists(plan: &Plan) -> WireError {
+    WireError::InterfaceExists { ifname: plan.ifname.clone(), netns: plan.netns.clone() }
+}
+
+fn vanished(name: &str) -> WireError {
+    WireError::Missing(format!("interface \"{name}\" vanished while it was being set up"))
+}
