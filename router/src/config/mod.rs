@@ -1,0 +1,120 @@
+//! The configuration of the daemon: one struct, and how it comes out of flags, environment and file.
+//!
+//! Flags beat the environment, the environment beats the file, the file beats the defaults; each
+//! setting by itself. [`Config::resolve`] reports everything that is wrong at once. Reading order:
+//! [`Config`], [`Setting`] (the names), `value` and `peer` (the types), `sources` and `resolve`.
+
+mod error;
+mod file;
+mod peer;
+mod resolve;
+mod setting;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::{IpNet, Ipv4Net};
+use weft_crypto::ClusterSecret;
+
+pub use error::{ConfigError, Origin, Place, Problems};
+pub use peer::{PeerAddr, PeerAddrError};
+pub use resolve::Sources;
+pub use setting::Setting;
+pub use value::{Cipher, InvalidValue, IpallocInit, LogLevel, Mtu, Tunnel};
+
+/// The port between nodes.
+pub const DEFAULT_PORT: u16 = 6783;
+/// The configuration file that is read if it exists.
+pub const DEFAULT_FILE: &str = "/etc/weft/weft.toml";
+/// Where state is kept.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/weft";
+/// Metrics and health: this host only.
+pub const DEFAULT_STATUS_ADDR: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6782);
+/// The bridge's name.
+pub const DEFAULT_BRIDGE: &str = "weft";
+/// The greatest number of connections: what Weave Net ended at after 10, 30 and 100.
+pub const DEFAULT_CONN_LIMIT: usize = 200;
+/// The range of the overlay, Weave Net's: seldom used by others.
+pub const DEFAULT_RANGE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 32, 0, 0), 12));
+
+/// Everything `weft launch` was told, checked. Nothing in it was looked up in the kernel.
+#[derive(Debug)]
+pub struct Config {
+    /// The name for people, shown beside the node's own; need not be unique. The host's name by
+    /// default. 1 to 63 printable ASCII characters without spaces and parentheses.
+    pub nickname: String,
+    /// The UDP port for everything between nodes, and the port to dial where a peer has none.
+    /// Never 0 when read from text; a test in the process may use 0 for any free port.
+    pub port: u16,
+    /// What all members of the cluster know. Long and unguessable: the type makes sure.
+    pub secret: ClusterSecret,
+    /// Where identity, ring and allocations are kept. Absolute.
+    pub data_dir: PathBuf,
+    /// The path of the control socket. Absolute; short enough for the kernel.
+    pub socket: PathBuf,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub status_addr: SocketAddr,
+    /// The ranges of the overlay: one of IPv4, one of IPv6, or both, IPv4 first. Host bits are zero.
+    /// All nodes of a cluster must have the same.
+    pub ipalloc_range: Vec<IpNet>,
+    /// Whether [`Config::ipalloc_range`] came from the operator. A default range that overlaps a
+    /// route of the host is an error; an explicit one is the operator's decision.
+    pub ipalloc_range_explicit: bool,
+    /// How the ring comes to be when no ring is known.
+    pub ipalloc_init: IpallocInit,
+    /// The bridge that Pods and TAP are ports of: a valid interface name.
+    pub bridge: String,
+    /// The MTU of the overlay.
+    pub mtu: Mtu,
+    /// Whether peers of peers are dialled too.
+    pub discovery: bool,
+    /// The greatest number of connections, both directions counted together. At least 1.
+    pub conn_limit: usize,
+    /// Reserved for networks on which packets need no encryption. Accepted, without effect:
+    /// everything is encrypted.
+    pub trusted_subnets: Vec<IpNet>,
+    /// The cipher suite of the data plane.
+    pub cipher: Cipher,
+    /// What carries the data packets.
+    pub tunnel: Tunnel,
+    /// How much is logged.
+    pub log_level: LogLevel,
+    /// The peers to dial, without duplicates, in the order given. The targets kept in the data
+    /// directory come on top.
+    pub peers: Vec<PeerAddr>,
+    /// What the operator should know about this configuration, one line each; to be logged once
+    /// logging works, and fit for `weft status`.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// The configuration of a launch that was told nothing but the secret and the host's name.
+    pub fn with_defaults(nickname: String, secret: ClusterSecret) -> Self {
+        Self {
+            nickname,
+            port: DEFAULT_PORT,
+            secret,
+            data_dir: DEFAULT_DATA_DIR.into(),
+            socket: weft_api::path::DEFAULT_SOCKET.into(),
+            status_addr: DEFAULT_STATUS_ADDR,
+            ipalloc_range: vec![DEFAULT_RANGE],
+            ipalloc_range_explicit: false,
+            ipalloc_init: IpallocInit::Auto,
+            bridge: DEFAULT_BRIDGE.to_owned(),
+            mtu: Mtu::Auto,
+            discovery: true,
+            conn_limit: DEFAULT_CONN_LIMIT,
+            trusted_subnets: Vec::new(),
+            cipher: Cipher::Auto,
+            tunnel: Tunnel::Udp,
+            log_level: LogLevel::Info,
+            peers: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}

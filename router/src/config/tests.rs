@@ -1,0 +1,1 @@
+//! Precedence, and the exact text of every complaint.
