@@ -8,6 +8,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::steer;
 
+/// The error number of a datagram that is longer than the path takes (`EMSGSIZE`).
+pub const MESSAGE_TOO_LONG: i32 = libc::EMSGSIZE;
+
 /// The kernel buffer asked for per socket and direction, in bytes: 20 ms at 3 Gbit/s, a plain choice.
 const SOCKET_BUFFER: usize = 8 << 20;
 

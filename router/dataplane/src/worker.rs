@@ -1,0 +1,228 @@
+//! The threads that move packets.
+
+mod egress;
+mod ingress;
+mod payload;
+mod windows;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use weft_crypto::{PeerName, ReceiverIndex};
+use weft_netio::batch::MAX_BATCH;
+use weft_netio::tap::{Tap, VNET_HEADER_LEN};
+use weft_netio::udp::mapped_for;
+use weft_netio::wait::Waker;
+
+use crate::counters::SharedCounters;
+use crate::frame::ETHERNET_LEN;
+use crate::{Counters, DropReason, PeerPath, Tables};
+use egress::Egress;
+use ingress::Ingress;
+
+/// The longest frame with its virtio-net header: an IP packet can be 65,535 bytes.
+const MAX_FRAME: usize = VNET_HEADER_LEN + ETHERNET_LEN + 65_535;
+/// Room for the longest frame, sealed.
+const BUFFER_LEN: usize = payload::OVERHEAD + MAX_FRAME;
+
+/// How a [`Dataplane`] works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DataplaneConfig {
+    /// How many packets are moved between two looks at the tables, with one system call for the socket: 1 to
+    /// [`MAX_BATCH`]. More amortise better and delay the first of a batch longer.
+    pub batch: usize,
+}
+
+impl Default for DataplaneConfig {
+    /// 32 packets: beyond, a call's cost is below a twentieth of sealing what it sends.
+    fn default() -> Self {
+        Self { batch: 32 }
+    }
+}
+
+/// What the packet path tells the engine.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DataEvent {
+    /// A reply to a probe came back, authenticated: the path works both ways.
+    Confirmed {
+        /// The session that the reply came in.
+        receiver: ReceiverIndex,
+        /// Who replied.
+        peer: PeerName,
+        /// Where the reply came from.
+        from: SocketAddr,
+        /// The token of the probe that it answers.
+        token: u64,
+    },
+    /// An authentic packet of this session came from another address than the one before, or is its first.
+    /// A hint, no proof of a path: who is on the path can forward a packet from elsewhere.
+    Heard {
+        /// The session.
+        receiver: ReceiverIndex,
+        /// Who sealed the packet.
+        peer: PeerName,
+        /// Where it came from.
+        from: SocketAddr,
+    },
+    /// A direction has ended for good because its device or socket failed; the other may go on.
+    Failed {
+        /// `"egress"` (bridge to peers) or `"ingress"` (peers to bridge).
+        direction: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// Where events go.
+type Events = Box<dyn Fn(DataEvent) + Send + Sync>;
+
+/// What both directions and the handle use. Nothing in it changes but atomically.
+struct Shared {
+    tap: Tap,
+    socket: UdpSocket,
+    local: SocketAddr,
+    tables: Arc<ArcSwap<Tables>>,
+    events: Events,
+    counters: SharedCounters,
+    waker: Waker,
+    stopping: AtomicBool,
+}
+
+/// A running packet path: one thread from the TAP to the socket, one back.
+///
+/// Dropping it stops the threads and removes the TAP, as [`Dataplane::shutdown`] does.
+pub struct Dataplane {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Dataplane {
+    /// Starts moving packets between `tap` and `socket` by whatever snapshot `tables` holds at the time.
+    ///
+    /// A snapshot stored later is used from the next batch on; the old one is let go before a thread sleeps.
+    /// `events` is called on the receiving thread and must not block.
+    ///
+    /// # Errors
+    /// When threads or descriptors have run out; nothing runs then.
+    pub fn start(
+        tap: Tap,
+        socket: UdpSocket,
+        tables: Arc<ArcSwap<Tables>>,
+        events: Events,
+        config: DataplaneConfig,
+    ) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        let shared = Arc::new(Shared {
+            tap,
+            socket,
+            local,
+            tables,
+            events,
+            counters: SharedCounters::default(),
+            waker: Waker::new()?,
+            stopping: AtomicBool::new(false),
+        });
+        let batch = config.batch.clamp(1, MAX_BATCH);
+        let mut dataplane = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        let egress = Egress::new(Arc::clone(&shared), batch);
+        dataplane.spawn("weft-egress", move || egress.run())?;
+        let ingress = Ingress::new(shared, batch);
+        dataplane.spawn("weft-ingress", move || ingress.run())?;
+        Ok(dataplane)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        Ok(())
+    }
+
+    /// Sends a sealed probe request to a peer on its path; the reply comes as [`DataEvent::Confirmed`] with
+    /// the same token. Returns whether it went out; if not, a drop is counted unless the peer is unknown.
+    pub fn probe(&self, to: PeerName, token: u64) -> bool {
+        let tables = self.shared.tables.load();
+        tables.peer_named(&to).is_some_and(|peer| self.shared.probe(peer, peer.path, token))
+    }
+
+    /// As [`Dataplane::probe`], but to an address that is not (yet) the peer's path.
+    pub fn probe_at(&self, to: PeerName, path: SocketAddr, token: u64) -> bool {
+        let tables = self.shared.tables.load();
+        tables.peer_named(&to).is_some_and(|peer| self.shared.probe(peer, path, token))
+    }
+
+    /// What has happened so far. A worker adds to it after each batch.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters.read()
+    }
+
+    /// Stops the threads, waits for them, and removes the TAP.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.waker.raise();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so through the panic hook; nothing is left to do for it.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Dataplane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Dataplane");
+        out.field("tap", &self.shared.tap)
+            .field("local", &self.shared.local)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn probe(&self, peer: &PeerPath, path: SocketAddr, token: u64) -> bool {
+        let mut tally = Counters::default();
+        let sent = self.send_probe(peer, path, payload::Kind::ProbeRequest, token, &mut tally);
+        tally.probes_sent += u64::from(sent);
+        self.counters.absorb(&mut tally);
+        sent
+    }
+
+    /// Seals and sends a probe of either kind; probes are rare, so each has a system call of its own.
+    fn send_probe(
+        &self,
+        peer: &PeerPath,
+        path: SocketAddr,
+        kind: payload::Kind,
+        token: u64,
+        tally: &mut Counters,
+    ) -> bool {
+        let mut packet = payload::probe(kind, token);
+        if peer.sealer.seal(&mut packet).is_err() {
+            tally.drops.count(DropReason::KeyExhausted);
+            return false;
+        }
+        match self.socket.send_to(&packet, mapped_for(self.local, path)) {
+            Ok(_) => true,
+            Err(error) => {
+                tally.drops.count(egress::reason(&error));
+                false
+            }
+        }
+    }
+
+    fn failed(&self, direction: &'static str, error: io::Error) {
+        (self.events)(DataEvent::Failed { direction, error });
+    }
+}
