@@ -1,9 +1,43 @@
 //! The state that the nodes of a Weft cluster share, and how they keep it in step.
+//!
+//! Each node writes records about itself: who it is, whom it is linked to, which addresses it owns.
+//! Records are signed, pushed to neighbours when they are new, and repaired by comparing digests. What
+//! they say together is the membership, the topology, and the ring that is both the address
+//! allocator's book and the routing table. `docs/protocol/gossip.md` is the normative description,
+//! `docs/ipam.md` the argument about addresses.
+//!
+//! This crate is pure: no sockets, no files, no clock, no ambient randomness, no async, no panic that
+//! others can cause. Time and seeds are arguments, messages and snapshots are results.
+//!
+//! Reading order: [`Record`] and its [`Key`], [`Node`] (the machine, and the contract of its inputs
+//! and outputs), [`ipam::Ipam`] (inside it), [`Connector`] (beside it: whom to dial).
 
 mod codec;
+mod config;
+mod connect;
+mod error;
+mod event;
 pub mod ipam;
 pub mod limits;
+mod membership;
+mod message;
+mod node;
+mod record;
+mod stats;
+mod store;
 mod time;
+mod topology;
 
-pub use crate::codec::DecodeError;
-pub use crate::time::Time;
+pub use crate::{
+    codec::DecodeError,
+    config::Config,
+    connect::{Attempt, AttemptState, Connector, ConnectorConfig, DialError, Endpoint, Retry},
+    error::{MessageError, RestoreError},
+    event::{Event, Persist, Transmit},
+    membership::{LinkView, Member},
+    node::Node,
+    record::{Key, Kind, Record, RecordError, SignedRecord},
+    stats::Stats,
+    time::Time,
+    topology::reachable,
+};

@@ -1,0 +1,43 @@
+//! What leaves a node.
+
+use ipnet::IpNet;
+use weft_crypto::PeerName;
+
+use crate::ipam::{AllocateError, RequestId};
+
+/// A message to a neighbour, to be sent in order on the control link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The neighbour. Where its link is gone, the message is dropped.
+    pub to: PeerName,
+    /// At most [`crate::limits::MAX_MESSAGE`] bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A snapshot to be made durable. It holds everything, so only the newest one matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// What to pass to [`crate::Node::persisted`] when the bytes are safe on disk. Tokens grow;
+    /// a token stands for all smaller ones.
+    pub token: u64,
+    /// What to pass to [`crate::Node::new`] after a restart.
+    pub bytes: Vec<u8>,
+}
+
+/// Something the owner of a node acts on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A request by [`crate::Node::allocate`] is decided, and what it depends on is on disk.
+    Allocated {
+        /// The request.
+        id: RequestId,
+        /// The addresses, with the prefix length of their range.
+        result: Result<Vec<IpNet>, AllocateError>,
+    },
+    /// [`crate::Node::members`] or [`crate::Node::candidates`] may answer differently.
+    MembersChanged,
+    /// [`crate::Node::routes`] may answer differently.
+    RoutesChanged,
+    /// Someone should look at this some time; one line, said once.
+    Warning(String),
+}

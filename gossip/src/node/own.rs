@@ -1,0 +1,331 @@
+//! This node's own records: their versions, and that they are on disk before others see them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use bincode::{Decode, Encode};
+use weft_crypto::PeerName;
+
+use super::Node;
+use crate::{
+    Event, Persist, RestoreError, Time, codec,
+    ipam::{Ipam, IpamSnapshot, Publish, Space},
+    limits::VERSION_BLOCK,
+    membership::{LinkInfo, Links, NodeInfo, cut_text},
+    record::{Key, Kind, Record, SignedRecord},
+    store::Store,
+};
+
+/// What is written to disk: all that a node must know after a crash.
+#[derive(Debug, Encode, Decode)]
+struct Snapshot {
+    name: [u8; 32],
+    /// Versions up to here may have been used.
+    ceiling: u64,
+    /// The own records that depend on `ipam`.
+    records: Vec<SignedRecord>,
+    ipam: IpamSnapshot,
+}
+
+/// A snapshot that belongs to this node.
+pub(super) struct Restored {
+    ceiling: u64,
+    pub(super) records: Vec<Record>,
+    pub(super) ipam: IpamSnapshot,
+}
+
+/// Reads a snapshot.
+///
+/// # Errors
+/// It is malformed, another node's, or a record in it does not hold.
+pub(super) fn restore(bytes: &[u8], name: PeerName) -> Result<Restored, RestoreError> {
+    let snapshot: Snapshot = codec::decode_snapshot(bytes)?;
+    let saved = PeerName::from_bytes(snapshot.name);
+    if saved != name {
+        return Err(RestoreError::OtherIdentity { saved, identity: name });
+    }
+    let mut records = Vec::new();
+    for signed in snapshot.records {
+        let record = Record::decode(signed)?;
+        record.verify()?;
+        if record.origin() != name {
+            return Err(RestoreError::OtherIdentity { saved: record.origin(), identity: name });
+        }
+        records.push(record);
+    }
+    Ok(Restored { ceiling: snapshot.ceiling, records, ipam: snapshot.ipam })
+}
+
+/// The versions and the durability of the own records.
+///
+/// A version is used once: the disk holds a ceiling that no used version is above, and it is raised by
+/// a block at a time. Records wait in one queue, so that they enter the store in the order of their
+/// versions; each waits for the snapshot it depends on.
+#[derive(Debug)]
+pub(super) struct Own {
+    next_version: u64,
+    /// The ceiling that is on disk.
+    ceiling: u64,
+    /// The ceilings of the snapshots that are on their way to the disk, by token.
+    ceilings: VecDeque<(u64, u64)>,
+    staged: VecDeque<Staged>,
+    /// The token of the next snapshot.
+    next_token: u64,
+    persisted: u64,
+    persist_needed: bool,
+}
+
+#[derive(Debug)]
+struct Staged {
+    /// The snapshot that must be on disk before; 0 is none.
+    token: u64,
+    record: Arc<Record>,
+}
+
+impl Own {
+    pub(super) fn new() -> Self {
+        Self {
+            next_version: 1,
+            ceiling: 0,
+            ceilings: VecDeque::new(),
+            staged: VecDeque::new(),
+            next_token: 1,
+            persisted: 0,
+            persist_needed: false,
+        }
+    }
+
+    pub(super) fn restored(restored: &Restored) -> Self {
+        let next_version = restored.ceiling.saturating_add(1);
+        Self { next_version, ceiling: restored.ceiling, ..Self::new() }
+    }
+
+    /// Something that must survive has changed. Answers the token to wait for.
+    pub(super) fn need_persist(&mut self) -> u64 {
+        self.persist_needed = true;
+        self.next_token
+    }
+
+    /// The token that what exists at this moment is covered by: that of the snapshot still to be made,
+    /// or of the last one made.
+    pub(super) fn covering_token(&self) -> u64 {
+        if self.persist_needed { self.next_token } else { self.next_token - 1 }
+    }
+
+    pub(super) fn is_persisted(&self, token: u64) -> bool {
+        token <= self.persisted
+    }
+
+    pub(super) fn poll_persist(
+        &mut self,
+        name: PeerName,
+        store: &Store,
+        ipam: &Ipam,
+    ) -> Option<Persist> {
+        if !std::mem::take(&mut self.persist_needed) {
+            return None;
+        }
+        let ceiling = self.next_version.saturating_add(VERSION_BLOCK);
+        let held = store.origin(name).into_iter().flat_map(|origin| origin.records());
+        let staged = self.staged.iter().map(|staged| &staged.record);
+        // The staged ones are newer and come later.
+        let records: BTreeMap<&Key, &SignedRecord> = held
+            .chain(staged)
+            .filter(|record| record.key().kind.is_durable())
+            .map(|record| (record.key(), record.signed()))
+            .collect();
+        let snapshot = Snapshot {
+            name: *name.as_bytes(),
+            ceiling,
+            records: records.into_values().cloned().collect(),
+            ipam: ipam.snapshot(),
+        };
+        let token = self.next_token;
+        self.next_token += 1;
+        self.ceilings.push_back((token, ceiling));
+        Some(Persist { token, bytes: codec::encode(&snapshot) })
+    }
+
+    pub(super) fn persisted(&mut self, token: u64) {
+        // A token that was not handed out stands for nothing.
+        self.persisted = self.persisted.max(token.min(self.next_token - 1));
+        while let Some(&(token, ceiling)) = self.ceilings.front()
+            && token <= self.persisted
+        {
+            self.ceiling = self.ceiling.max(ceiling);
+            self.ceilings.pop_front();
+        }
+    }
+
+    /// The newest own record of a key, in the queue or in the store.
+    fn newest<'a>(
+        &'a self,
+        name: PeerName,
+        key: &Key,
+        store: &'a Store,
+    ) -> Option<&'a Arc<Record>> {
+        let staged = self.staged.iter().rev().map(|staged| &staged.record);
+        staged.into_iter().find(|record| record.key() == key).or_else(|| store.get(name, key))
+    }
+
+    /// The snapshot that a record of that version, if nothing else depends on it, waits for.
+    fn token_for(&mut self, version: u64) -> u64 {
+        if version.saturating_add(VERSION_BLOCK / 4) > self.highest_ceiling() {
+            // In good time, so that the next ones do not have to wait.
+            self.persist_needed = true;
+        }
+        if version <= self.ceiling {
+            return 0;
+        }
+        let in_flight = self.ceilings.iter().find(|(_, ceiling)| version <= *ceiling);
+        in_flight.map_or(self.next_token, |(token, _)| *token)
+    }
+
+    fn highest_ceiling(&self) -> u64 {
+        self.ceilings.back().map_or(self.ceiling, |(_, ceiling)| *ceiling)
+    }
+}
+
+impl Node {
+    /// Puts the own records of the former life back.
+    pub(super) fn restore_own(&mut self, records: Vec<Record>) {
+        for record in records {
+            let version = record.version();
+            // The own records are few and within the limits, or they would not have been made.
+            let _ = self.store.merge(Arc::new(record));
+            self.store.raise_watermark(self.name, version);
+        }
+    }
+
+    pub(super) fn publish_node(&mut self) {
+        let info = NodeInfo {
+            nickname: cut_text(&self.config.nickname),
+            version: cut_text(&self.config.version),
+            boot_id: self.config.boot_id,
+            port: self.config.port,
+        };
+        self.stage(Key::of(Kind::NODE), Some(codec::encode(&info)));
+    }
+
+    pub(super) fn publish_links(&mut self) {
+        let links = self.neighbours.iter().take(crate::limits::MAX_LINKS);
+        let links = Links(
+            links
+                .map(|(peer, neighbour)| LinkInfo {
+                    peer: *peer.as_bytes(),
+                    address: neighbour.address,
+                    outbound: neighbour.outbound,
+                    established: neighbour.established,
+                })
+                .collect(),
+        );
+        let key = Key::of(Kind::LINKS);
+        let value = codec::encode(&links);
+        let newest = self.own.newest(self.name, &key, &self.store);
+        if newest.is_none_or(|newest| newest.value() != Some(&value)) {
+            self.stage(key, Some(value));
+        }
+    }
+
+    pub(super) fn publish_ipam(&mut self, publish: Publish) {
+        let (kind, value) = match publish {
+            Publish::Space(space) => (Kind::SPACE, Some(codec::encode(&space))),
+            Publish::Want(want) => (Kind::WANT, want.map(|want| codec::encode(&want))),
+            Publish::Paxos(paxos) => (Kind::PAXOS, Some(codec::encode(&paxos))),
+        };
+        self.stage(Key::of(kind), value);
+    }
+
+    /// Makes the next own record. It enters the store when what it depends on is on disk.
+    fn stage(&mut self, key: Key, value: Option<Vec<u8>>) {
+        let version = self.own.next_version;
+        self.own.next_version = version.saturating_add(1);
+        let mut token = self.own.token_for(version);
+        if key.kind.is_durable() {
+            token = token.max(self.own.need_persist());
+        }
+        let record = Arc::new(Record::sign(&self.identity, key, version, value));
+        self.own.staged.push_back(Staged { token, record });
+    }
+
+    /// Moves the own records whose snapshot is on disk into the store, and marks them for pushing.
+    pub(super) fn commit_own(&mut self, now: Time) {
+        let mut ready: BTreeMap<Key, Arc<Record>> = BTreeMap::new();
+        while let Some(staged) = self.own.staged.front()
+            && self.own.is_persisted(staged.token)
+            && let Some(staged) = self.own.staged.pop_front()
+        {
+            ready.insert(staged.record.key().clone(), staged.record);
+        }
+        for record in ready.into_values() {
+            match self.store.merge(Arc::clone(&record)) {
+                Ok(_) => {
+                    self.view(&record, now);
+                    self.fresh.push((record, None));
+                }
+                Err(no_room) => {
+                    self.stats.records_no_room += 1;
+                    tracing::warn!(key = ?record.key(), why = no_room.0, "own record does not fit");
+                }
+            }
+        }
+        // Every version of this node's own is here, or was replaced.
+        let newest = self.store.origin(self.name).map_or(0, |origin| origin.newest());
+        self.store.raise_watermark(self.name, newest);
+    }
+
+    /// A neighbour holds a record that this node signed. Older ones are remains that anti-entropy
+    /// clears away. A newer one was made in a life that the disk has forgotten: space that it gave away
+    /// or took over must not be forgotten with it.
+    pub(super) fn handle_own_record(&mut self, record: &Record, now: Time) {
+        let key = record.key();
+        let newest = self.own.newest(self.name, key, &self.store);
+        if newest.is_some_and(|newest| newest.rank() >= record.rank()) {
+            return;
+        }
+        let mine = newest.map(|newest| newest.value().map(<[u8]>::to_vec));
+        let forgotten = record.version() > self.own.highest_ceiling() || key.kind.is_durable();
+        if record.version() >= self.own.next_version {
+            self.own.next_version = record.version().saturating_add(1);
+        }
+        if forgotten {
+            self.warn_rollback();
+        }
+        match (key.kind, mine) {
+            (Kind::SPACE, _) if key.name.is_empty() => self.adopt_space(record, now),
+            // What this node says of itself holds; it is said again above the forgotten one.
+            (_, Some(value)) => self.stage(key.clone(), value),
+            // It has nothing to say there any more. A tombstone needs no further one.
+            (_, None) if record.value().is_some() => self.stage(key.clone(), None),
+            (_, None) => {}
+        }
+    }
+
+    fn adopt_space(&mut self, record: &Record, now: Time) {
+        let Some(Ok(space)) = record.value().map(codec::decode::<Space>) else {
+            // Not made by this software; what it holds itself stands.
+            tracing::warn!("a forgotten space record of this node cannot be read");
+            return;
+        };
+        for (key, addresses) in self.ipam.adopt(space, now) {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            self.events.push_back(Event::Warning(format!(
+                "{key} lost {}: this node gave the address away before its disk lost that",
+                addresses.join(", ")
+            )));
+        }
+    }
+
+    fn warn_rollback(&mut self) {
+        self.stats.rollbacks += 1;
+        if self.stats.rollbacks == 1 {
+            self.events.push_back(Event::Warning(
+                "others hold newer records of this node than its disk: the disk lost writes, or an \
+                 old copy of the data directory was put back; taking back what others hold"
+                    .into(),
+            ));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What follows every input: the consequences, in the order of their dependence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weft_crypto::PeerName;
+
+use super::Node;
+use crate::{Event, Time, topology};
+
+impl Node {
+    /// Draws the consequences of an input. Each public input ends with it.
+    pub(super) fn settle(&mut self, now: Time) {
+        self.commit_own(now);
+        if std::mem::take(&mut self.topology_changed) {
+            self.recompute_reachable(now);
+        }
+        self.drain_ipam();
+        self.commit_own(now);
+        self.release_outcomes();
+        self.push_fresh();
+        let generation = self.ipam.routes_generation();
+        if generation != self.routes_generation {
+            self.routes_generation = generation;
+            self.events.push_back(Event::RoutesChanged);
+        }
+        // The same event twice in a row says nothing more.
+        let mut last: Option<Event> = None;
+        self.events.retain(|event| {
+            let repeated = matches!(event, Event::MembersChanged | Event::RoutesChanged)
+                && last.as_ref() == Some(event);
+            last = Some(event.clone());
+            !repeated
+        });
+    }
+
+    fn recompute_reachable(&mut self, now: Time) {
+        let mut links: BTreeMap<PeerName, BTreeSet<PeerName>> = self
+            .views
+            .links
+            .iter()
+            .map(|(origin, links)| {
+                (*origin, links.0.iter().map(|link| PeerName::from_bytes(link.peer)).collect())
+            })
+            .collect();
+        // The own record may lag behind by the time that changes are gathered for.
+        links.insert(self.name, self.neighbours.keys().copied().collect());
+        self.events.push_back(Event::MembersChanged);
+        let reachable = topology::reachable(self.name, &links);
+        if reachable != self.reachable {
+            self.reachable = reachable;
+            let mut others = self.reachable.clone();
+            others.remove(&self.name);
+            self.ipam.handle_reachable(&others, now);
+        }
+    }
+
+    fn drain_ipam(&mut self) {
+        while let Some(publish) = self.ipam.poll_publish() {
+            self.publish_ipam(publish);
+        }
+        if self.ipam.dirty() {
+            self.own.need_persist();
+        }
+        while let Some((id, result)) = self.ipam.poll_outcome() {
+            self.outcomes.push_back((self.own.covering_token(), id, result));
+        }
+    }
+
+    fn release_outcomes(&mut self) {
+        while let Some((token, ..)) = self.outcomes.front()
+            && self.own.is_persisted(*token)
+            && let Some((_, id, result)) = self.outcomes.pop_front()
+        {
+            self.events.push_back(Event::Allocated { id, result });
+        }
+    }
+}
