@@ -1,0 +1,228 @@
+//! The control socket: HTTP and JSON, for root alone.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use axum::extract::{Json, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::UnixListener;
+use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
+use weft_api::error::{ErrorBody, ErrorCode};
+use weft_api::path;
+use weft_api::peers::{ConnectRequest, ForgetRequest, TargetsReply};
+use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
+
+use super::{Call, Command, Door, Reply};
+use crate::config::PeerAddr;
+
+/// Why the control socket could not be made. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers on it.
+    #[error("{0} is in use by another weft: stop it or use another --socket")]
+    InUse(PathBuf),
+    /// There is a file of another kind.
+    #[error("{0} exists and is not a socket: remove it or use another --socket")]
+    NotASocket(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// The bound socket. Its file is removed when this is dropped.
+#[derive(Debug)]
+pub(in crate::daemon) struct ControlSocket {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+}
+
+impl ControlSocket {
+    /// Binds the socket, mode 0600. What a killed daemon left is replaced; a live one is not.
+    pub(in crate::daemon) fn bind(path: &Path) -> Result<Self, SocketError> {
+        let fail =
+            |action, source| SocketError::Io { action, path: path.to_path_buf(), source };
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir).map_err(|e| fail("make the directory of", e))?;
+        }
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            use std::os::unix::fs::FileTypeExt;
+            if !found.file_type().is_socket() {
+                return Err(SocketError::NotASocket(path.to_path_buf()));
+            }
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(SocketError::InUse(path.to_path_buf()));
+            }
+            std::fs::remove_file(path).map_err(|e| fail("replace", e))?;
+        }
+        let listener = UnixListener::bind(path).map_err(|e| fail("bind", e))?;
+        // Made before the mode is set, it serves nobody yet: nothing accepts before `serve`.
+        let socket = Self { path: path.to_path_buf(), listener: Some(listener) };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(|e| fail("protect", e))?;
+        Ok(socket)
+    }
+
+    /// Serves until the runtime ends.
+    pub(in crate::daemon) fn serve(&mut self, door: Door) {
+        if let Some(listener) = self.listener.take() {
+            let app = router().with_state(door);
+            tokio::spawn(async move {
+                if let Err(e) = axum::serve(listener, app).await {
+                    tracing::error!(error = %e, "the control socket failed");
+                }
+            });
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Gone already is as good as removed.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn router() -> axum::Router<Door> {
+    axum::Router::new()
+        .route(path::STATUS, get(status))
+        .route(path::CONNECTIONS, get(connections))
+        .route(path::PEERS, get(peers))
+        .route(path::TARGETS, get(targets))
+        .route(path::IPAM, get(ipam))
+        .route(path::CONNECT, post(connect))
+        .route(path::FORGET, post(forget))
+        .route(path::ATTACHMENTS, get(attachments).post(attach).delete(detach))
+        .fallback(unknown)
+}
+
+/// An [`ErrorBody`] as a response.
+struct Failure(ErrorBody);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self.0)).into_response()
+    }
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+async fn ask<T>(
+    door: &Door,
+    command: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> Command,
+) -> Answer<T> {
+    door.ask(command).await.map(Json).map_err(Failure)
+}
+
+async fn status(State(door): State<Door>) -> Answer<Status> {
+    ask(&door, Command::Status).await
+}
+
+async fn connections(State(door): State<Door>) -> Answer<Vec<Connection>> {
+    ask(&door, Command::Connections).await
+}
+
+async fn peers(State(door): State<Door>) -> Answer<Vec<Peer>> {
+    ask(&door, Command::Peers).await
+}
+
+async fn targets(State(door): State<Door>) -> Answer<Vec<Target>> {
+    ask(&door, Command::Targets).await
+}
+
+async fn ipam(State(door): State<Door>) -> Answer<Vec<IpamOwner>> {
+    ask(&door, Command::Ipam).await
+}
+
+async fn attachments(
+    State(door): State<Door>,
+    query: Result<Query<AttachmentQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<Vec<Attachment>> {
+    let Query(query) = query.map_err(|e| invalid(e.body_text()))?;
+    ask(&door, |sender| Command::Attachments(query, sender)).await
+}
+
+type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
+
+async fn attach(
+    State(door): State<Door>,
+    request: Body<AttachRequest>,
+) -> Answer<AttachReply> {
+    let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
+    for (what, value) in [("container", &request.container), ("ifname", &request.ifname)] {
+        if value.is_empty() || value.len() > 4096 {
+            return Err(invalid(format!("{what} must have 1 to 4096 bytes")));
+        }
+    }
+    if request.ifname.contains('/') {
+        return Err(invalid(format!("ifname {:?} must not have a slash", request.ifname)));
+    }
+    match door.call(Call::Attach(request)).await.map_err(Failure)? {
+        Reply::Attach(reply) => Ok(Json(reply)),
+        Reply::Detach(_) | Reply::Targets(_) => Err(mixed_up()),
+    }
+}
+
+async fn detach(
+    State(door): State<Door>,
+    query: Result<Query<AttachmentQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<DetachReply> {
+    let Query(query) = query.map_err(|e| invalid(e.body_text()))?;
+    if query.container.is_none() {
+        return Err(invalid("say which container to detach".to_owned()));
+    }
+    match door.call(Call::Detach(query)).await.map_err(Failure)? {
+        Reply::Detach(reply) => Ok(Json(reply)),
+        Reply::Attach(_) | Reply::Targets(_) => Err(mixed_up()),
+    }
+}
+
+async fn connect(State(door): State<Door>, request: Body<ConnectRequest>) -> Answer<TargetsReply> {
+    let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
+    let call = Call::Connect { peers: parse_peers(&request.peers)?, replace: request.replace };
+    change_targets(&door, call).await
+}
+
+async fn forget(State(door): State<Door>, request: Body<ForgetRequest>) -> Answer<TargetsReply> {
+    let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
+    change_targets(&door, Call::Forget { peers: parse_peers(&request.peers)? }).await
+}
+
+async fn change_targets(door: &Door, call: Call) -> Answer<TargetsReply> {
+    match door.call(call).await.map_err(Failure)? {
+        Reply::Targets(reply) => Ok(Json(reply)),
+        Reply::Attach(_) | Reply::Detach(_) => Err(mixed_up()),
+    }
+}
+
+fn parse_peers(texts: &[String]) -> Result<Vec<PeerAddr>, Failure> {
+    let parse = |text: &String| {
+        text.parse().map_err(|e| invalid(format!("invalid peer \"{text}\": {e}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+async fn unknown(uri: axum::http::Uri) -> Failure {
+    let message = format!("there is no {} here: are weft and its daemon of one version?", uri.path());
+    Failure(ErrorBody { code: ErrorCode::NotFound, message })
+}
+
+fn invalid(message: String) -> Failure {
+    Failure(ErrorBody { code: ErrorCode::Invalid, message })
+}
+
+fn mixed_up() -> Failure {
+    let message = "the answer was for another call".to_owned();
+    Failure(ErrorBody { code: ErrorCode::Internal, message })
+}

@@ -1,0 +1,29 @@
+//! The one place where the daemon reads a clock for its state machines: they take [`Time`], a span
+//! since the daemon's start, and never look at a clock themselves.
+
+use std::time::{Duration, Instant};
+
+use weft_gossip::Time;
+
+/// Turns the monotonic clock into [`Time`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock whose zero is this moment.
+    pub(super) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The present moment.
+    pub(super) fn now(&self) -> Time {
+        Time::from_duration(self.start.elapsed())
+    }
+
+    /// How long it is until `time`; zero when it has passed.
+    pub(super) fn until(&self, time: Time) -> Duration {
+        time.since(self.now())
+    }
+}

@@ -1,0 +1,291 @@
+//! The daemon's state machine. No I/O, no clock: the shell (`daemon::run`) feeds it and carries out
+//! what it asks for.
+//!
+//! It joins the pure parts: the gossip node (records, ring), the connector (whom to dial), the
+//! table of links (one per peer), and the attachments (Pods' interfaces). After every `handle_*`
+//! the shell drains [`Engine::poll_output`], then looks at [`Engine::take_tables_changed`] and
+//! [`Engine::poll_timeout`].
+//!
+//! Durability: answers to calls and gossip messages come out only after the [`Output::Save`] that
+//! they depend on was reported as done.
+
+mod attachments;
+mod output;
+mod peers;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing::{info, warn};
+use weft_api::attach::Attachment;
+use weft_api::peers::TargetsReply;
+use weft_crypto::{Identity, PeerName};
+use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Route, Time};
+
+use super::links::LinkId;
+use super::store::Kind;
+use attachments::Attachments;
+pub(super) use output::{CallId, Output, Reply};
+pub(super) use peers::{LinkInfo, Verdict};
+use peers::{PeerLink, Peers};
+
+/// How long an address is waited for before a call fails (the contract of `attach` and ADD).
+pub(super) const ATTACH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the engine is told at its start.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) name: PeerName,
+    pub(super) nickname: String,
+    pub(super) port: u16,
+    pub(super) ranges: Vec<IpNet>,
+    pub(super) bridge: String,
+    pub(super) mtu: u32,
+    pub(super) discovery: bool,
+    pub(super) conn_limit: usize,
+    pub(super) launch_peers: BTreeSet<String>,
+    /// What the operator should know of the configuration, shown in status.
+    pub(super) warnings: Vec<String>,
+}
+
+/// What was on disk.
+#[derive(Debug, Default)]
+pub(super) struct Restored {
+    pub(super) gossip: Option<Vec<u8>>,
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) targets: Option<SavedTargets>,
+}
+
+/// The targets as saved: those in force, and those of the command line they started from. A launch
+/// with the same command line carries on; one with another starts from that.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct SavedTargets {
+    pub(super) launch: BTreeSet<String>,
+    pub(super) targets: BTreeSet<String>,
+}
+
+/// The state machine.
+pub(super) struct Engine {
+    settings: Settings,
+    node: Node,
+    connector: Connector,
+    peers: Peers,
+    attachments: Attachments,
+    outputs: VecDeque<Output>,
+    /// Answers that wait for a write, by its token.
+    unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
+    next_token: u64,
+    tables_changed: bool,
+}
+
+impl Engine {
+    /// Starts from what was on disk.
+    pub(super) fn new(
+        settings: Settings,
+        gossip: weft_gossip::Config,
+        identity: Arc<Identity>,
+        seed: [u8; 32],
+        restored: Restored,
+        now: Time,
+    ) -> Result<Self, RestoreError> {
+        let node = Node::new(gossip, identity, seed, restored.gossip.as_deref(), now)?;
+        let connector_config = ConnectorConfig {
+            name: settings.name,
+            discovery: settings.discovery,
+            conn_limit: settings.conn_limit,
+        };
+        let mut engine = Self {
+            node,
+            connector: Connector::new(connector_config, seed),
+            peers: Peers::new(settings.name, settings.conn_limit),
+            attachments: Attachments::new(restored.attachments),
+            outputs: VecDeque::new(),
+            unsaved: BTreeMap::new(),
+            next_token: 0,
+            tables_changed: true,
+            settings,
+        };
+        engine.release_orphans(now);
+        let targets = match restored.targets {
+            Some(saved) if saved.launch == engine.settings.launch_peers => saved.targets,
+            _ => engine.settings.launch_peers.clone(),
+        };
+        engine.connector.set_targets(targets, now);
+        engine.save_targets();
+        engine.settle(now);
+        Ok(engine)
+    }
+
+    /// The next thing to do.
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Engine::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        [self.node.poll_timeout(), self.connector.poll_timeout(), self.peers.next_probe()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Lets time pass.
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        self.node.handle_timeout(now);
+        for (peer, link) in self.peers.due_probes(now) {
+            self.outputs.push_back(Output::Probe { peer, link });
+        }
+        self.settle(now);
+    }
+
+    /// A file is on disk.
+    pub(super) fn handle_saved(&mut self, kind: Kind, token: u64, now: Time) {
+        match kind {
+            Kind::Gossip => self.node.persisted(token, now),
+            Kind::Attachments | Kind::Targets => {
+                for (call, reply) in self.unsaved.remove(&token).unwrap_or_default() {
+                    self.outputs.push_back(Output::Reply { call, result: Ok(reply) });
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A gossip message came. What is wrong with it is counted by the node and closes nothing.
+    pub(super) fn handle_message(&mut self, link: LinkId, bytes: &[u8], now: Time) {
+        if let Some(peer) = self.peers.of_link(link) {
+            if let Err(e) = self.node.handle_message(peer, bytes, now) {
+                tracing::debug!(peer = peer.short(), error = %e, "a bad gossip message");
+            }
+            self.settle(now);
+        }
+    }
+
+    /// Adds targets, or replaces them. `targets` are normalised.
+    pub(super) fn connect(
+        &mut self,
+        call: CallId,
+        targets: BTreeSet<String>,
+        replace: bool,
+        now: Time,
+    ) {
+        let mut all = if replace { BTreeSet::new() } else { self.connector.targets().clone() };
+        all.extend(targets);
+        self.change_targets(call, all, now);
+    }
+
+    /// Drops targets.
+    pub(super) fn forget(&mut self, call: CallId, targets: &BTreeSet<String>, now: Time) {
+        let all = self.connector.targets() - targets;
+        self.change_targets(call, all, now);
+    }
+
+    fn change_targets(&mut self, call: CallId, targets: BTreeSet<String>, now: Time) {
+        let reply = TargetsReply { targets: targets.iter().cloned().collect() };
+        self.connector.set_targets(targets, now);
+        let token = self.save_targets();
+        self.unsaved.entry(token).or_default().push((call, Reply::Targets(reply)));
+        self.settle(now);
+    }
+
+    fn save_targets(&mut self) -> u64 {
+        let saved = SavedTargets {
+            launch: self.settings.launch_peers.clone(),
+            targets: self.connector.targets().clone(),
+        };
+        self.save(Kind::Targets, &saved)
+    }
+
+    /// Asks for a write of a JSON file and returns its token.
+    fn save(&mut self, kind: Kind, value: &impl serde::Serialize) -> u64 {
+        let bytes = serde_json::to_vec(value)
+            .expect("invariant: maps of strings and numbers are always JSON");
+        self.next_token += 1;
+        self.outputs.push_back(Output::Save { kind, token: self.next_token, bytes });
+        self.next_token
+    }
+
+    /// Drains the parts into the queue, writes first.
+    fn settle(&mut self, now: Time) {
+        loop {
+            let before = self.outputs.len();
+            while let Some(persist) = self.node.poll_persist() {
+                let (token, bytes) = (persist.token, persist.bytes);
+                self.outputs.push_back(Output::Save { kind: Kind::Gossip, token, bytes });
+            }
+            while let Some(transmit) = self.node.poll_transmit() {
+                if let Some(link) = self.peers.link_to(transmit.to) {
+                    let (link, bytes) = (link.id, transmit.bytes);
+                    self.outputs.push_back(Output::Send { link, bytes });
+                }
+            }
+            while let Some(event) = self.node.poll_event() {
+                self.handle_event(event, now);
+            }
+            while let Some(endpoint) = self.connector.poll_dial(now) {
+                self.outputs.push_back(Output::Dial(endpoint));
+            }
+            if self.outputs.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Allocated { id, result } => self.handle_allocated(id, result, now),
+            Event::MembersChanged => {
+                self.connector.handle_candidates(&self.node.candidates(), now);
+            }
+            Event::RoutesChanged => self.tables_changed = true,
+            Event::Warning(text) => warn!("{text}"),
+        }
+    }
+
+    /// Whether what the data plane forwards by has changed since the last call.
+    pub(super) fn take_tables_changed(&mut self) -> bool {
+        std::mem::take(&mut self.tables_changed)
+    }
+
+    /// Who owns which addresses.
+    pub(super) fn routes(&self) -> Vec<Route> {
+        self.node.routes()
+    }
+
+    /// The link to each connected peer.
+    pub(super) fn links(&self) -> impl Iterator<Item = (PeerName, &PeerLink)> {
+        self.peers.iter()
+    }
+
+    /// The Pods' interfaces on this node.
+    pub(super) fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.iter()
+    }
+
+    /// Whether a Pod could be served now.
+    pub(super) fn ready(&self) -> bool {
+        self.node.ready()
+    }
+
+    /// The gossip node's counters.
+    pub(super) fn gossip_stats(&self) -> &weft_gossip::Stats {
+        self.node.stats()
+    }
+
+    fn log_peer(&self, peer: PeerName, what: &str) {
+        info!(peer = self.title(peer), "{what}");
+    }
+
+    /// The short form and nickname of a peer: `a1b2c3d4e5(h1)`.
+    fn title(&self, peer: PeerName) -> String {
+        match self.node.nickname(peer) {
+            Some(nickname) => format!("{}({nickname})", peer.short()),
+            None => peer.short(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What the engine asks its shell to do.
+
+use quinn::VarInt;
+use weft_api::attach::{AttachReply, DetachReply};
+use weft_api::error::ErrorBody;
+use weft_api::peers::TargetsReply;
+use weft_crypto::PeerName;
+use weft_gossip::Endpoint;
+
+use crate::daemon::links::LinkId;
+use crate::daemon::store::Kind;
+
+/// Names a call of the local socket that waits for its answer.
+pub(in crate::daemon) type CallId = u64;
+
+/// An answer to a call that changes something.
+#[derive(Debug)]
+pub(in crate::daemon) enum Reply {
+    Attach(AttachReply),
+    Detach(DetachReply),
+    Targets(TargetsReply),
+}
+
+/// One thing to do. The order matters: what stands first is done first.
+#[derive(Debug)]
+pub(in crate::daemon) enum Output {
+    /// Write a file; then [`super::Engine::handle_saved`] with the token.
+    Save { kind: Kind, token: u64, bytes: Vec<u8> },
+    /// Send a gossip message over a link.
+    Send { link: LinkId, bytes: Vec<u8> },
+    /// Close a link.
+    Close { link: LinkId, code: VarInt },
+    /// Dial; then one of [`super::Engine::handle_admitted`] and
+    /// [`super::Engine::handle_dial_failed`].
+    Dial(Endpoint),
+    /// Send a probe along the link's data path; then, if it is answered,
+    /// [`super::Engine::handle_confirmed`].
+    Probe { peer: PeerName, link: LinkId },
+    /// Answer a call.
+    Reply { call: CallId, result: Result<Reply, ErrorBody> },
+}

@@ -1,0 +1,242 @@
+//! One link to each peer, and which one where two were made.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use quinn::VarInt;
+use tracing::debug;
+use weft_crypto::PeerName;
+use weft_gossip::{DialError, Endpoint, Time};
+
+use super::{Engine, Output};
+use crate::daemon::links::{LinkId, close_code};
+
+/// How often an unconfirmed data path is probed.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Strangers that were logged; beyond that none is, so that a flood of keys fills no log and no
+/// memory.
+const MAX_STRANGERS: usize = 1024;
+
+/// A connection that has been admitted.
+#[derive(Debug, Clone)]
+pub(in crate::daemon) struct LinkInfo {
+    pub(in crate::daemon) id: LinkId,
+    pub(in crate::daemon) peer: PeerName,
+    pub(in crate::daemon) address: SocketAddr,
+    /// What this node dialled; `None` where the peer dialled.
+    pub(in crate::daemon) dialled: Option<Endpoint>,
+    pub(in crate::daemon) boot_id: u64,
+    pub(in crate::daemon) dial_number: u64,
+}
+
+/// The engine's word on an admitted connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::daemon) enum Verdict {
+    /// It is the link to that peer from here on.
+    Accept,
+    /// It must be closed with this code.
+    Decline(VarInt),
+}
+
+/// The link to one peer.
+#[derive(Debug, Clone)]
+pub(in crate::daemon) struct PeerLink {
+    pub(in crate::daemon) id: LinkId,
+    pub(in crate::daemon) address: SocketAddr,
+    pub(in crate::daemon) outbound: bool,
+    /// Whether the data path is confirmed.
+    pub(in crate::daemon) established: bool,
+    boot_id: u64,
+    dial_number: u64,
+    next_probe: Time,
+}
+
+/// All links. Invariant: `by_link` holds exactly the ids in `links`.
+#[derive(Debug)]
+pub(super) struct Peers {
+    us: PeerName,
+    limit: usize,
+    links: BTreeMap<PeerName, PeerLink>,
+    by_link: BTreeMap<LinkId, PeerName>,
+    strangers: std::collections::BTreeSet<PeerName>,
+}
+
+impl Peers {
+    pub(super) fn new(us: PeerName, limit: usize) -> Self {
+        Self {
+            us,
+            limit,
+            links: BTreeMap::new(),
+            by_link: BTreeMap::new(),
+            strangers: std::collections::BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn of_link(&self, link: LinkId) -> Option<PeerName> {
+        self.by_link.get(&link).copied()
+    }
+
+    pub(super) fn link_to(&self, peer: PeerName) -> Option<&PeerLink> {
+        self.links.get(&peer)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerName, &PeerLink)> {
+        self.links.iter().map(|(name, link)| (*name, link))
+    }
+
+    pub(super) fn next_probe(&self) -> Option<Time> {
+        self.links.values().filter(|l| !l.established).map(|l| l.next_probe).min()
+    }
+
+    /// The links whose data path is to be probed now.
+    pub(super) fn due_probes(&mut self, now: Time) -> Vec<(PeerName, LinkId)> {
+        let mut due = Vec::new();
+        let pending = self.links.iter_mut().filter(|(_, l)| !l.established && l.next_probe <= now);
+        for (peer, link) in pending {
+            link.next_probe = now + PROBE_INTERVAL;
+            due.push((*peer, link.id));
+        }
+        due
+    }
+
+    /// Whether `new` takes the place of the link that stands. Both ends come to the same answer:
+    /// - a peer that has restarted is heard, whatever stands;
+    /// - of two connections dialled by one side, the later one is kept;
+    /// - of two that crossed, the one that the lower name dialled.
+    fn prefers(&self, standing: &PeerLink, new: &LinkInfo) -> bool {
+        if standing.boot_id != new.boot_id {
+            return true;
+        }
+        let outbound = new.dialled.is_some();
+        if standing.outbound == outbound {
+            return new.dial_number > standing.dial_number;
+        }
+        let dialler = if outbound { self.us } else { new.peer };
+        dialler == self.us.min(new.peer)
+    }
+
+    fn insert(&mut self, peer: PeerName, link: PeerLink) -> Option<PeerLink> {
+        self.by_link.insert(link.id, peer);
+        let old = self.links.insert(peer, link);
+        if let Some(old) = &old {
+            self.by_link.remove(&old.id);
+        }
+        old
+    }
+
+    fn remove(&mut self, link: LinkId) -> Option<PeerName> {
+        let peer = self.by_link.remove(&link)?;
+        self.links.remove(&peer);
+        Some(peer)
+    }
+}
+
+impl Engine {
+    /// A handshake came to its end: keep the connection or not.
+    pub(in crate::daemon) fn handle_admitted(&mut self, new: &LinkInfo, now: Time) -> Verdict {
+        let verdict = self.judge(new, now);
+        if verdict == Verdict::Accept {
+            self.accept(new, now);
+        }
+        self.settle(now);
+        verdict
+    }
+
+    fn judge(&mut self, new: &LinkInfo, now: Time) -> Verdict {
+        match self.peers.link_to(new.peer) {
+            Some(standing) if !self.peers.prefers(standing, new) => {
+                // What was dialled leads to a peer that is connected: it is not dialled again.
+                let address = standing.address;
+                self.connector.handle_connected(new.peer, address, target_of(new), now);
+                Verdict::Decline(close_code::DUPLICATE)
+            }
+            None if self.peers.links.len() >= self.peers.limit => {
+                if let Some(endpoint) = &new.dialled {
+                    let error = DialError {
+                        text: format!("our --conn-limit of {} is reached", self.peers.limit),
+                        permanent: false,
+                        slow: true,
+                    };
+                    self.connector.handle_dial_failed(endpoint, error, now);
+                }
+                Verdict::Decline(close_code::LIMIT)
+            }
+            _ => Verdict::Accept,
+        }
+    }
+
+    fn accept(&mut self, new: &LinkInfo, now: Time) {
+        let link = PeerLink {
+            id: new.id,
+            address: new.address,
+            outbound: new.dialled.is_some(),
+            established: false,
+            boot_id: new.boot_id,
+            dial_number: new.dial_number,
+            next_probe: now + PROBE_INTERVAL,
+        };
+        if let Some(old) = self.peers.insert(new.peer, link) {
+            self.outputs.push_back(Output::Close { link: old.id, code: close_code::DUPLICATE });
+            self.node.handle_disconnected(new.peer, now);
+        } else {
+            self.log_peer(new.peer, "peer connected");
+        }
+        self.connector.handle_connected(new.peer, new.address, target_of(new), now);
+        self.node.handle_connected(new.peer, new.address, new.dialled.is_some(), now);
+        self.outputs.push_back(Output::Probe { peer: new.peer, link: new.id });
+        self.tables_changed = true;
+    }
+
+    /// A dial came to nothing.
+    pub(in crate::daemon) fn handle_dial_failed(
+        &mut self,
+        endpoint: &Endpoint,
+        error: DialError,
+        now: Time,
+    ) {
+        debug!(?endpoint, error = error.text, "a dial failed");
+        self.connector.handle_dial_failed(endpoint, error, now);
+        self.settle(now);
+    }
+
+    /// Somebody without the cluster secret knocked. Logged once for each key.
+    pub(in crate::daemon) fn handle_stranger(&mut self, peer: PeerName, address: SocketAddr) {
+        if self.peers.strangers.len() < MAX_STRANGERS && self.peers.strangers.insert(peer) {
+            tracing::warn!(
+                peer = peer.short(),
+                %address,
+                "refused a node whose cluster secret differs; it is not logged again"
+            );
+        }
+    }
+
+    /// A link ended.
+    pub(in crate::daemon) fn handle_closed(&mut self, link: LinkId, reason: &str, now: Time) {
+        let Some(peer) = self.peers.remove(link) else { return };
+        self.log_peer(peer, &format!("peer disconnected: {reason}"));
+        self.node.handle_disconnected(peer, now);
+        self.connector.handle_disconnected(peer, now);
+        self.tables_changed = true;
+        self.settle(now);
+    }
+
+    /// A probe along the link's data path was answered.
+    pub(in crate::daemon) fn handle_confirmed(&mut self, link: LinkId, now: Time) {
+        let Some(peer) = self.peers.of_link(link) else { return };
+        if let Some(standing) = self.peers.links.get_mut(&peer).filter(|l| !l.established) {
+            standing.established = true;
+            self.node.handle_established(peer, now);
+            self.log_peer(peer, "data path established");
+            self.settle(now);
+        }
+    }
+}
+
+fn target_of(new: &LinkInfo) -> Option<&str> {
+    match &new.dialled {
+        Some(Endpoint::Target(target)) => Some(target),
+        Some(Endpoint::Address(..)) | None => None,
+    }
+}

@@ -1,0 +1,200 @@
+//! What the engine tells of itself: the types of `weft status`.
+
+use std::time::Duration;
+
+use weft_api::status::{
+    Connection, ConnectionCounts, ConnectionState, Direction, Ipam, IpamOwner, Peer,
+    PeerConnection, Policy, Router, Status, Target,
+};
+use weft_crypto::{PeerName, Suite};
+use weft_gossip::{Attempt, AttemptState, Endpoint, LinkView, Time};
+
+use super::{Engine, PeerLink};
+use crate::daemon::links::LinkId;
+
+/// Answers the round-trip time of a link, which only the shell knows.
+pub(in crate::daemon) type Rtt<'a> = &'a dyn Fn(LinkId) -> Option<Duration>;
+
+impl Engine {
+    /// `weft status`.
+    pub(in crate::daemon) fn status(&self, now: Time) -> Status {
+        let members = self.node.members();
+        let mut counts = ConnectionCounts::default();
+        for connection in self.connections(&|_| None, now) {
+            match connection.state {
+                ConnectionState::Established => counts.established += 1,
+                ConnectionState::Pending => counts.pending += 1,
+                ConnectionState::Retrying => counts.retrying += 1,
+                ConnectionState::Failed => counts.failed += 1,
+                ConnectionState::Connecting => counts.connecting += 1,
+            }
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: self.ready(),
+            router: Router {
+                name: self.settings.name.to_string(),
+                nickname: self.settings.nickname.clone(),
+                port: self.settings.port,
+                discovery: self.settings.discovery,
+                targets: self.connector.targets().iter().cloned().collect(),
+                peers: members.len(),
+                connections: counts,
+                mesh_established: members
+                    .iter()
+                    .map(|m| m.links.iter().filter(|l| l.established).count())
+                    .sum(),
+                cipher: Suite::ChaCha20Poly1305.to_string(),
+                mtu: self.settings.mtu,
+            },
+            ipam: Ipam {
+                state: self.node.ipam_state(),
+                ranges: self.settings.ranges.iter().map(ToString::to_string).collect(),
+                owned: self.node.owned(),
+                active: self.node.active(),
+            },
+            policy: Policy::default(),
+            warnings: self.warnings(),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.settings.warnings.clone();
+        warnings.extend(self.node.warnings());
+        warnings
+    }
+
+    /// `weft status connections`: links first, then attempts; each sorted.
+    pub(in crate::daemon) fn connections(&self, rtt: Rtt<'_>, now: Time) -> Vec<Connection> {
+        let links = self.peers.iter().map(|(peer, link)| self.connection(peer, link, rtt));
+        let attempts = self.connector.attempts();
+        links.chain(attempts.iter().map(|attempt| self.attempt(attempt, now))).collect()
+    }
+
+    fn connection(&self, peer: PeerName, link: &PeerLink, rtt: Rtt<'_>) -> Connection {
+        Connection {
+            direction: direction(link.outbound),
+            address: link.address.to_string(),
+            state: if link.established {
+                ConnectionState::Established
+            } else {
+                ConnectionState::Pending
+            },
+            peer: Some(peer.to_string()),
+            nickname: self.node.nickname(peer).map(str::to_owned),
+            transport: Some("udp".to_owned()),
+            path: Some("direct".to_owned()),
+            via: None,
+            cipher: Some(Suite::ChaCha20Poly1305.to_string()),
+            mtu: Some(self.settings.mtu),
+            rtt_us: rtt(link.id).and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+            detail: (!link.established)
+                .then(|| "data packets get no answer: is UDP let through both ways?".to_owned()),
+        }
+    }
+
+    fn attempt(&self, attempt: &Attempt, now: Time) -> Connection {
+        let (state, when) = match (&attempt.state, &attempt.error) {
+            (AttemptState::Failed { retry_at: Some(at) }, _) => {
+                let seconds = at.since(now).as_secs();
+                (ConnectionState::Failed, Some(format!("retry in {seconds} s")))
+            }
+            (AttemptState::Failed { retry_at: None }, _) => {
+                (ConnectionState::Failed, Some("retry: never".to_owned()))
+            }
+            (AttemptState::Connecting | AttemptState::Retrying, Some(_)) => {
+                (ConnectionState::Retrying, None)
+            }
+            (AttemptState::Connecting | AttemptState::Retrying, None) => {
+                (ConnectionState::Connecting, None)
+            }
+        };
+        let detail: Vec<String> = attempt.error.clone().into_iter().chain(when).collect();
+        Connection {
+            direction: Direction::Out,
+            address: match &attempt.endpoint {
+                Endpoint::Target(target) => target.clone(),
+                Endpoint::Address(address, _) => address.to_string(),
+            },
+            state,
+            peer: attempt.peer.map(|p| p.to_string()),
+            nickname: attempt.peer.and_then(|p| self.node.nickname(p)).map(str::to_owned),
+            transport: None,
+            path: None,
+            via: None,
+            cipher: None,
+            mtu: None,
+            rtt_us: None,
+            detail: (!detail.is_empty()).then(|| detail.join(", ")),
+        }
+    }
+
+    /// `weft status peers`: all members, this node too.
+    pub(in crate::daemon) fn peer_list(&self) -> Vec<Peer> {
+        let peers = self.node.members().into_iter().map(|member| Peer {
+            peer: member.name.to_string(),
+            nickname: member.nickname,
+            reachable: member.reachable,
+            version: member.version,
+            connections: member.links.iter().map(|link| self.peer_connection(link)).collect(),
+        });
+        peers.collect()
+    }
+
+    fn peer_connection(&self, link: &LinkView) -> PeerConnection {
+        PeerConnection {
+            peer: link.peer.to_string(),
+            nickname: self.node.nickname(link.peer).unwrap_or("").to_owned(),
+            address: link.address.to_string(),
+            direction: direction(link.outbound),
+            established: link.established,
+        }
+    }
+
+    /// `weft status targets`. A target that no attempt is under way to is connected.
+    pub(in crate::daemon) fn target_list(&self, now: Time) -> Vec<Target> {
+        let attempts = self.connector.attempts();
+        let find = |target: &str| {
+            attempts.iter().find(|a| matches!(&a.endpoint, Endpoint::Target(t) if t == target))
+        };
+        let targets = self.connector.targets().iter().map(|target| match find(target) {
+            Some(attempt) => Target {
+                target: target.clone(),
+                state: self.attempt(attempt, now).state,
+                peer: attempt.peer.map(|p| p.to_string()),
+            },
+            None => Target {
+                target: target.clone(),
+                state: ConnectionState::Established,
+                peer: self.connector.peer_at(target).map(|p| p.to_string()),
+            },
+        });
+        targets.collect()
+    }
+
+    /// `weft status ipam`: the owners, this node first.
+    pub(in crate::daemon) fn ipam_owners(&self) -> Vec<IpamOwner> {
+        let members = self.node.members();
+        let mut owners: Vec<_> = self.node.owners();
+        owners.sort_by_key(|owner| (owner.name != self.settings.name, owner.name));
+        let views = owners.into_iter().map(|owner| IpamOwner {
+            peer: owner.name.to_string(),
+            nickname: self.node.nickname(owner.name).unwrap_or("").to_owned(),
+            addresses: owner.addresses,
+            share: owner.share,
+            active: owner.active,
+            reachable: members.iter().any(|m| m.name == owner.name && m.reachable),
+        });
+        views.collect()
+    }
+
+    /// This node's links, by state, for `/metrics`.
+    pub(in crate::daemon) fn link_counts(&self) -> (usize, usize) {
+        let established = self.peers.iter().filter(|(_, link)| link.established).count();
+        (established, self.peers.iter().count() - established)
+    }
+}
+
+fn direction(outbound: bool) -> Direction {
+    if outbound { Direction::Out } else { Direction::In }
+}

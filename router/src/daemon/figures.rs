@@ -1,0 +1,128 @@
+//! Collects the figures of `/metrics` from the parts that keep them. `docs/metrics.md` explains
+//! them to operators.
+
+use std::sync::atomic::Ordering;
+
+use weft_api::status::ConnectionState;
+use weft_dataplane::Dataplane;
+use weft_gossip::Time;
+
+use super::engine::Engine;
+use super::links::Counters;
+use super::metrics::Snapshot;
+
+/// All figures, now.
+pub(super) fn collect(
+    engine: &Engine,
+    links: &Counters,
+    dataplane: &Dataplane,
+    now: Time,
+) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    control(&mut snapshot, engine, links, now);
+    ipam(&mut snapshot, engine, now);
+    data(&mut snapshot, dataplane);
+    snapshot
+}
+
+fn control(snapshot: &mut Snapshot, engine: &Engine, links: &Counters, now: Time) {
+    let states = engine.connections(&|_| None, now);
+    let count = |state| {
+        u64::try_from(states.iter().filter(|c| c.state == state).count()).unwrap_or(u64::MAX)
+    };
+    snapshot.gauges(
+        "connections",
+        "This node's connections, by state",
+        "state",
+        [
+            ("established", count(ConnectionState::Established)),
+            ("pending", count(ConnectionState::Pending)),
+            ("retrying", count(ConnectionState::Retrying)),
+            ("failed", count(ConnectionState::Failed)),
+            ("connecting", count(ConnectionState::Connecting)),
+        ],
+    );
+    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    snapshot.counters(
+        "gossip_messages",
+        "Gossip messages on control connections",
+        "direction",
+        [("in", get(&links.messages_in)), ("out", get(&links.messages_out))],
+    );
+    snapshot.counters(
+        "gossip_bytes",
+        "Bytes of gossip messages on control connections",
+        "direction",
+        [("in", get(&links.bytes_in)), ("out", get(&links.bytes_out))],
+    );
+    snapshot.counter(
+        "gossip_queue_drops",
+        "Gossip messages dropped because the peer did not read",
+        get(&links.queue_drops),
+    );
+    snapshot.counter(
+        "control_unknown_frames",
+        "Frames of unknown types on control connections, passed over",
+        get(&links.unknown_frames),
+    );
+    snapshot.counter(
+        "admission_failures",
+        "Handshakes that failed because the cluster secrets differ",
+        get(&links.admission_failures),
+    );
+    snapshot.counter(
+        "handshakes_refused",
+        "Incoming connections refused because too many handshakes were under way",
+        get(&links.handshakes_refused),
+    );
+}
+
+fn ipam(snapshot: &mut Snapshot, engine: &Engine, now: Time) {
+    let status = engine.status(now);
+    snapshot.gauge("peers", "Peers known, this node counted", as_u64(status.router.peers));
+    snapshot.gauge("ipam_owned", "Addresses this node owns", status.ipam.owned);
+    snapshot.gauge("ipam_active", "Addresses in use on this node", status.ipam.active);
+    snapshot.gauge("ready", "1 when a Pod could be served", u64::from(status.ready));
+    snapshot.gauge("warnings", "Warnings in weft status", as_u64(status.warnings.len()));
+}
+
+fn data(snapshot: &mut Snapshot, dataplane: &Dataplane) {
+    let counters = dataplane.counters();
+    snapshot.counters(
+        "dataplane_packets",
+        "Sealed packets on the underlay",
+        "direction",
+        [("out", counters.sent.packets), ("in", counters.received.packets)],
+    );
+    snapshot.counters(
+        "dataplane_bytes",
+        "Bytes of sealed packets on the underlay",
+        "direction",
+        [("out", counters.sent.bytes), ("in", counters.received.bytes)],
+    );
+    snapshot.counter(
+        "dataplane_flooded",
+        "Frames sent to every peer: broadcast and multicast",
+        counters.flooded,
+    );
+    snapshot.counter(
+        "dataplane_arp_answered",
+        "ARP requests for remote Pods answered here",
+        counters.arp_answered,
+    );
+    snapshot.counter(
+        "dataplane_nd_answered",
+        "Neighbour solicitations for remote Pods answered here",
+        counters.nd_answered,
+    );
+    snapshot.counters(
+        "dataplane_drops",
+        "Packets and frames dropped, by reason",
+        "reason",
+        counters.drops.iter().map(|(reason, n)| (reason.to_string(), n)),
+    );
+}
+
+fn as_u64(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,62 @@
+//! The QUIC endpoint: one for all control connections, in and out.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig};
+use weft_crypto::Identity;
+
+/// Silence after which a control connection is given up. Three keep-alives may be lost.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How often an idle connection says that it lives.
+const KEEP_ALIVE: Duration = Duration::from_millis(2500);
+
+/// Why the endpoint could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The TLS configuration was refused by the library.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] weft_crypto::TlsError),
+    /// The cipher suites do not include what QUIC's first packets need.
+    #[error("cannot set up QUIC: {0}")]
+    Quic(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The socket could not be registered.
+    #[error("cannot serve QUIC on the UDP socket: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Makes the endpoint on a bound socket. Must be called inside the runtime that serves it.
+pub(super) fn bind(socket: UdpSocket, identity: &Identity) -> Result<Endpoint, EndpointError> {
+    let transport = Arc::new(transport());
+
+    let tls = QuicServerConfig::try_from(weft_crypto::server_config(identity)?)?;
+    let mut server = ServerConfig::with_crypto(Arc::new(tls));
+    server.transport_config(transport.clone());
+
+    let tls = QuicClientConfig::try_from(weft_crypto::client_config(identity)?)?;
+    let mut client = ClientConfig::new(Arc::new(tls));
+    client.transport_config(transport);
+
+    let mut config = EndpointConfig::default();
+    // The bit tells QUIC from data packets on the shared port (RFC 9287 would let peers clear it).
+    config.grease_quic_bit(false);
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let mut endpoint = Endpoint::new(config, Some(server), socket, runtime)?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("invariant: ten seconds fit")))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        // One stream carries everything; a peer has no use for more.
+        .max_concurrent_bidi_streams(1u8.into())
+        .max_concurrent_uni_streams(0u8.into())
+        .datagram_receive_buffer_size(None);
+    transport
+}

@@ -1,0 +1,107 @@
+//! One admitted connection: its reader, its writer, its session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::sync::mpsc;
+use tracing::trace;
+
+use super::frame::{self, FrameError, FrameType, MAX_FRAME};
+use super::handshake::{Admitted, application_code, close_code};
+use super::{Counters, LinkEvent, LinkId, Session, Shared};
+
+/// Messages that wait for a peer that does not read. A gossip round is a few messages; what is
+/// dropped beyond that, anti-entropy brings later.
+const QUEUE: usize = 256;
+
+/// A live link. Dropping it without [`Link::close`] leaves the connection to its idle timeout.
+pub(super) struct Link {
+    connection: Connection,
+    queue: mpsc::Sender<Bytes>,
+    session: Session,
+}
+
+impl Link {
+    /// Starts the two tasks. Exactly one [`LinkEvent::Closed`] follows, unless it is closed here.
+    pub(super) fn start(id: LinkId, admitted: Admitted, shared: &Arc<Shared>) -> Self {
+        let Admitted { receiver, sealer, opener, connection, send, recv, .. } = admitted;
+        let (queue, messages) = mpsc::channel(QUEUE);
+        tokio::spawn(write(send, messages, shared.counters.clone()));
+        tokio::spawn(read(id, recv, connection.clone(), shared.clone()));
+        Self { connection, queue, session: Session { receiver, sealer, opener } }
+    }
+
+    pub(super) fn send(&self, bytes: Bytes, counters: &Counters) {
+        if self.queue.try_send(bytes).is_err() {
+            Counters::add(&counters.queue_drops, 1);
+        }
+    }
+
+    pub(super) fn close(self, code: VarInt) {
+        self.connection.close(code, b"");
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(super) fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+}
+
+async fn write(mut stream: SendStream, mut messages: mpsc::Receiver<Bytes>, counters: Arc<Counters>) {
+    while let Some(message) = messages.recv().await {
+        let length = message.len();
+        // The reader reports the end of the connection, with its reason.
+        if frame::write(&mut stream, FrameType::Gossip, &message).await.is_err() {
+            return;
+        }
+        Counters::add(&counters.messages_out, 1);
+        Counters::add(&counters.bytes_out, length);
+    }
+}
+
+async fn read(id: LinkId, mut stream: RecvStream, connection: Connection, shared: Arc<Shared>) {
+    let reason = loop {
+        match frame::read(&mut stream, MAX_FRAME).await {
+            Ok((FrameType::Gossip, bytes)) => {
+                Counters::add(&shared.counters.messages_in, 1);
+                Counters::add(&shared.counters.bytes_in, bytes.len());
+                if shared.events.send(LinkEvent::Message { id, bytes }).await.is_err() {
+                    return;
+                }
+            }
+            Ok((FrameType::Unknown(kind), _)) => {
+                trace!(kind, "a frame of an unknown type");
+                Counters::add(&shared.counters.unknown_frames, 1);
+            }
+            Ok((FrameType::Proof | FrameType::Hello, _)) => {
+                connection.close(close_code::PROTOCOL, b"");
+                break "the peer repeated the handshake".to_owned();
+            }
+            Err(e) => {
+                connection.close(close_code::PROTOCOL, b"");
+                break describe(&e);
+            }
+        }
+    };
+    // The receiver is gone only when the daemon stops.
+    let _ = shared.events.send(LinkEvent::Closed { id, reason }).await;
+}
+
+fn describe(error: &FrameError) -> String {
+    let code = match error {
+        FrameError::Read(quinn::ReadError::ConnectionLost(e)) => application_code(e),
+        _ => None,
+    };
+    match code {
+        Some(close_code::SHUTDOWN) => "the peer stopped".into(),
+        Some(close_code::DUPLICATE) => "the peer has a better connection to us".into(),
+        Some(close_code::FORGOTTEN) => "the peer's operator dropped us".into(),
+        Some(close_code::LIMIT) => "the peer has reached its --conn-limit".into(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,268 @@
+//! Control connections: dialling, answering, admitting, and carrying gossip frames. The I/O half;
+//! which link to keep is decided by the engine.
+//!
+//! Each connection has one task that reads and one that writes. Both are bounded: a peer that does
+//! not read loses messages, which anti-entropy repairs; a peer that floods is slowed down by QUIC's
+//! flow control.
+
+mod accept;
+mod endpoint;
+mod frame;
+mod handshake;
+mod hello;
+mod link;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::VarInt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::debug;
+use weft_crypto::{ClusterSecret, Identity, Opener, PeerName, ReceiverIndex, Role, Sealer};
+use weft_gossip::{DialError, Endpoint};
+
+pub use endpoint::EndpointError;
+pub(super) use handshake::close_code;
+use handshake::{Admitted, HandshakeError, Local};
+use link::Link;
+
+/// Names one control connection for as long as the daemon runs.
+pub(super) type LinkId = u64;
+
+/// A v4 address that came as a v6 one is shown and compared as v4.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// An admitted connection that waits for the engine's word.
+pub(super) struct NewLink {
+    /// Its id.
+    pub(super) id: LinkId,
+    /// Who is at the other end.
+    pub(super) peer: PeerName,
+    /// Where, as this node sees it.
+    pub(super) address: SocketAddr,
+    /// What was dialled; `None` where the peer dialled.
+    pub(super) dialled: Option<Endpoint>,
+    /// The peer's boot id.
+    pub(super) boot_id: u64,
+    /// The dialler's count of its dials.
+    pub(super) dial_number: u64,
+    admitted: Box<Admitted>,
+}
+
+/// What happened on the network.
+pub(super) enum LinkEvent {
+    /// A handshake came to its end.
+    Admitted(NewLink),
+    /// A dial failed.
+    DialFailed { endpoint: Endpoint, error: DialError },
+    /// Somebody who does not know the secret tried to come in.
+    Stranger { peer: PeerName, address: SocketAddr },
+    /// A gossip message came.
+    Message { id: LinkId, bytes: Bytes },
+    /// A link ended.
+    Closed { id: LinkId, reason: String },
+}
+
+/// The keys and the way of the data path that belongs to a link.
+pub(super) struct Session {
+    pub(super) receiver: ReceiverIndex,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) opener: Arc<Opener>,
+}
+
+/// Frames on control connections since the start, for `/metrics`.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) messages_in: AtomicU64,
+    pub(super) messages_out: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
+    pub(super) queue_drops: AtomicU64,
+    pub(super) unknown_frames: AtomicU64,
+    pub(super) admission_failures: AtomicU64,
+    pub(super) handshakes_refused: AtomicU64,
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, value: usize) {
+        counter.fetch_add(u64::try_from(value).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// All control connections of this node.
+pub(super) struct Links {
+    endpoint: quinn::Endpoint,
+    shared: Arc<Shared>,
+    links: BTreeMap<LinkId, Link>,
+    dials: u64,
+    accept: JoinHandle<()>,
+}
+
+/// What the tasks of the connections share.
+struct Shared {
+    local: Local,
+    events: mpsc::Sender<LinkEvent>,
+    counters: Arc<Counters>,
+    next_id: AtomicU64,
+}
+
+impl Shared {
+    fn new_link(&self, admitted: Admitted, dialled: Option<Endpoint>) -> NewLink {
+        NewLink {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            peer: admitted.peer,
+            address: admitted.address,
+            dialled,
+            boot_id: admitted.hello.boot_id,
+            dial_number: admitted.dial_number,
+            admitted: Box::new(admitted),
+        }
+    }
+}
+
+impl Links {
+    /// Starts to answer on the socket. Must be called inside the runtime.
+    pub(super) fn start(
+        socket: std::net::UdpSocket,
+        identity: &Identity,
+        secret: ClusterSecret,
+        boot_id: u64,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Result<Self, EndpointError> {
+        let endpoint = endpoint::bind(socket, identity)?;
+        let local = Local { name: identity.name(), boot_id, secret };
+        let shared = Arc::new(Shared {
+            local,
+            events,
+            counters: Arc::default(),
+            next_id: AtomicU64::new(1),
+        });
+        let accept = tokio::spawn(accept::run(endpoint.clone(), shared.clone()));
+        Ok(Self { endpoint, shared, links: BTreeMap::new(), dials: 0, accept })
+    }
+
+    /// The counters.
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        self.shared.counters.clone()
+    }
+
+    /// Dials; the outcome comes as an event.
+    pub(super) fn dial(&mut self, to: Endpoint) {
+        self.dials += 1;
+        let (endpoint, shared, number) = (self.endpoint.clone(), self.shared.clone(), self.dials);
+        tokio::spawn(async move {
+            let event = match dial(&endpoint, &shared, &to, number).await {
+                Ok(admitted) => LinkEvent::Admitted(shared.new_link(admitted, Some(to))),
+                Err(e) => {
+                    let permanent = matches!(e, HandshakeError::Ourselves);
+                    let slow = matches!(e, HandshakeError::WrongSecret { .. });
+                    let error = DialError { text: e.to_string(), permanent, slow };
+                    LinkEvent::DialFailed { endpoint: to, error }
+                }
+            };
+            // The receiver is gone only when the daemon stops.
+            let _ = shared.events.send(event).await;
+        });
+    }
+
+    /// Carries on with an admitted connection.
+    pub(super) fn open(&mut self, new: NewLink) {
+        self.links.insert(new.id, Link::start(new.id, *new.admitted, &self.shared));
+    }
+
+    /// Lets an admitted connection go.
+    pub(super) fn decline(&self, new: NewLink, code: VarInt) {
+        debug!(peer = new.peer.short(), "declining a connection");
+        new.admitted.connection.close(code, b"");
+    }
+
+    /// Queues a message; drops and counts it where the peer does not read.
+    pub(super) fn send(&self, id: LinkId, bytes: Vec<u8>) {
+        if let Some(link) = self.links.get(&id) {
+            link.send(Bytes::from(bytes), &self.shared.counters);
+        }
+    }
+
+    /// Closes a link. No event follows.
+    pub(super) fn close(&mut self, id: LinkId, code: VarInt) {
+        if let Some(link) = self.links.remove(&id) {
+            link.close(code);
+        }
+    }
+
+    /// Forgets a link that has ended.
+    pub(super) fn closed(&mut self, id: LinkId) {
+        self.links.remove(&id);
+    }
+
+    /// The data path's keys of a link.
+    pub(super) fn session(&self, id: LinkId) -> Option<&Session> {
+        self.links.get(&id).map(Link::session)
+    }
+
+    /// The round-trip time of a link.
+    pub(super) fn rtt(&self, id: LinkId) -> Option<Duration> {
+        self.links.get(&id).map(Link::rtt)
+    }
+
+    /// Closes everything and waits, for at most a second, until the peers have been told.
+    pub(super) async fn shutdown(self) {
+        self.accept.abort();
+        self.endpoint.close(close_code::SHUTDOWN, b"");
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+async fn dial(
+    endpoint: &quinn::Endpoint,
+    shared: &Shared,
+    to: &Endpoint,
+    number: u64,
+) -> Result<Admitted, HandshakeError> {
+    let addresses = match to {
+        Endpoint::Address(address, _) => vec![*address],
+        Endpoint::Target(target) => tokio::net::lookup_host(target.as_str())
+            .await
+            .map_err(|e| HandshakeError::Resolve { target: target.clone(), source: e })?
+            .collect(),
+    };
+    let mut last = HandshakeError::NoAddress;
+    for address in addresses {
+        match tokio::time::timeout(
+            handshake::DEADLINE,
+            dial_address(endpoint, shared, address, number),
+        )
+        .await
+        {
+            Ok(Ok(admitted)) => return Ok(admitted),
+            Ok(Err(e)) => last = e,
+            Err(_) => last = HandshakeError::TimedOut,
+        }
+    }
+    Err(last)
+}
+
+async fn dial_address(
+    endpoint: &quinn::Endpoint,
+    shared: &Shared,
+    address: SocketAddr,
+    number: u64,
+) -> Result<Admitted, HandshakeError> {
+    let connection = endpoint.connect(address, weft_crypto::SERVER_NAME)?.await?;
+    let peer = handshake::peer_of(&connection).ok();
+    let result = handshake::run(connection, Role::Client, number, &shared.local).await;
+    result.map_err(|e| {
+        let explained = e.explain(peer);
+        if matches!(explained, HandshakeError::WrongSecret { .. }) {
+            Counters::add(&shared.counters.admission_failures, 1);
+        }
+        explained
+    })
+}

@@ -1,0 +1,58 @@
+//! The daemon behind `weft launch`.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `start` | everything from a configuration to a running node, and the way back |
+//! | `run` | the event loop: the one task that owns the state |
+//! | `engine` | the state machine, pure |
+//! | `links` | QUIC control connections |
+//! | `tables` | what the data plane forwards by, made from the engine's state |
+//! | `host` | the bridge and the host's routes |
+//! | `store` | the data directory |
+//! | `api` | the control socket and the status port |
+//! | `figures`, `metrics` | what `/metrics` exports, and how |
+//! | `preflight` | the checks before anything is changed |
+
+mod api;
+mod clock;
+mod engine;
+mod error;
+mod figures;
+mod host;
+mod links;
+mod metrics;
+mod preflight;
+mod run;
+mod start;
+mod store;
+mod tables;
+
+pub use error::LaunchError;
+
+use crate::config::Config;
+
+/// Runs the daemon until it is told to stop by SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting. Then nothing is left behind: no bridge, no TAP, no socket.
+pub fn run(config: Config) -> Result<(), LaunchError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // The event loop, the QUIC connections and the API: control only, never a Pod's packet.
+        .worker_threads(2)
+        .thread_name("weft-control")
+        .enable_all()
+        .build()
+        .map_err(LaunchError::Runtime)?;
+    runtime.block_on(async {
+        let running = start::start(config).await?;
+        running.run_until_stopped().await
+    })
+}
+
+/// Bytes from the kernel's random generator, for keys, boot ids and seeds.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("invariant: getrandom(2) works on every supported kernel");
+    bytes
+}

@@ -1,0 +1,225 @@
+//! The event loop: the one task that owns the state. It feeds the engine and carries out what the
+//! engine asks for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info};
+use weft_api::error::ErrorBody;
+use weft_crypto::PeerName;
+use weft_dataplane::{DataEvent, Dataplane, Tables};
+
+use super::api::{Call, Command, ControlSocket};
+use super::clock::Clock;
+use super::engine::{CallId, Engine, LinkInfo, Output, Reply, Verdict};
+use super::error::LaunchError;
+use super::host::Bridge;
+use super::links::{LinkEvent, Links, NewLink};
+use super::start::targets;
+use super::store::{Saved, Store, StoreError, Writer};
+use super::{figures, tables};
+
+/// How long the loop sleeps when nothing is due. Only a bound: every timer is the engine's.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// What comes in from the other tasks and threads.
+pub(super) struct Inputs {
+    pub(super) links: mpsc::Receiver<LinkEvent>,
+    pub(super) saved: mpsc::Receiver<Result<Saved, StoreError>>,
+    pub(super) data: mpsc::Receiver<DataEvent>,
+    pub(super) commands: mpsc::Receiver<Command>,
+}
+
+/// What a running node is made of.
+pub(super) struct Parts {
+    pub(super) clock: Clock,
+    pub(super) engine: Engine,
+    pub(super) links: Links,
+    pub(super) dataplane: Dataplane,
+    pub(super) tables: Arc<ArcSwap<Tables>>,
+    pub(super) writer: Writer,
+    pub(super) store: Store,
+    pub(super) bridge: Bridge,
+    pub(super) socket: ControlSocket,
+    pub(super) name: PeerName,
+    pub(super) ranges: Vec<IpNet>,
+    pub(super) default_port: u16,
+    pub(super) inputs: Inputs,
+}
+
+/// A running node.
+pub(super) struct Running {
+    parts: Parts,
+    calls: BTreeMap<CallId, oneshot::Sender<Result<Reply, ErrorBody>>>,
+    next_call: CallId,
+}
+
+impl Running {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, calls: BTreeMap::new(), next_call: 0 }
+    }
+
+    /// Runs until SIGTERM or SIGINT, then takes everything down but what Pods still need.
+    pub(super) async fn run_until_stopped(mut self) -> Result<(), LaunchError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(LaunchError::Signal)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(LaunchError::Signal)?;
+        self.carry_out();
+        // Absent outside of systemd.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        loop {
+            let due = self.parts.engine.poll_timeout();
+            let sleep = due.map_or(LONGEST_SLEEP, |time| self.parts.clock.until(time));
+            let inputs = &mut self.parts.inputs;
+            tokio::select! {
+                Some(event) = inputs.links.recv() => self.on_link(event),
+                Some(saved) = inputs.saved.recv() => self.on_saved(saved),
+                Some(event) = inputs.data.recv() => self.on_data(&event),
+                Some(command) = inputs.commands.recv() => self.on_command(command),
+                () = tokio::time::sleep(sleep) => {
+                    let now = self.parts.clock.now();
+                    self.parts.engine.handle_timeout(now);
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+            self.carry_out();
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    fn on_link(&mut self, event: LinkEvent) {
+        let now = self.parts.clock.now();
+        let engine = &mut self.parts.engine;
+        match event {
+            LinkEvent::Admitted(new) => self.on_admitted(new),
+            LinkEvent::DialFailed { endpoint, error } => {
+                engine.handle_dial_failed(&endpoint, error, now);
+            }
+            LinkEvent::Stranger { peer, address } => engine.handle_stranger(peer, address),
+            LinkEvent::Message { id, bytes } => engine.handle_message(id, &bytes, now),
+            LinkEvent::Closed { id, reason } => {
+                self.parts.links.closed(id);
+                engine.handle_closed(id, &reason, now);
+            }
+        }
+    }
+
+    fn on_admitted(&mut self, new: NewLink) {
+        let info = LinkInfo {
+            id: new.id,
+            peer: new.peer,
+            address: new.address,
+            dialled: new.dialled.clone(),
+            boot_id: new.boot_id,
+            dial_number: new.dial_number,
+        };
+        match self.parts.engine.handle_admitted(&info, self.parts.clock.now()) {
+            Verdict::Accept => self.parts.links.open(new),
+            Verdict::Decline(code) => self.parts.links.decline(new, code),
+        }
+    }
+
+    fn on_saved(&mut self, saved: Result<Saved, StoreError>) {
+        match saved {
+            Ok(Saved { kind, token }) => {
+                self.parts.engine.handle_saved(kind, token, self.parts.clock.now());
+            }
+            Err(e) => error!(error = %e, "cannot save; what depends on it waits"),
+        }
+    }
+
+    fn on_data(&mut self, event: &DataEvent) {
+        match event {
+            DataEvent::Confirmed { token, .. } => {
+                self.parts.engine.handle_confirmed(*token, self.parts.clock.now());
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let now = self.parts.clock.now();
+        let Parts { engine, links, dataplane, .. } = &mut self.parts;
+        // A caller that has gone away needs no answer.
+        match command {
+            Command::Status(reply) => drop(reply.send(engine.status(now))),
+            Command::Connections(reply) => {
+                drop(reply.send(engine.connections(&|id| links.rtt(id), now)));
+            }
+            Command::Peers(reply) => drop(reply.send(engine.peer_list())),
+            Command::Targets(reply) => drop(reply.send(engine.target_list(now))),
+            Command::Ipam(reply) => drop(reply.send(engine.ipam_owners())),
+            Command::Attachments(query, reply) => drop(reply.send(engine.select(&query))),
+            Command::Metrics(reply) => {
+                drop(reply.send(figures::collect(engine, &links.counters(), dataplane, now)));
+            }
+            Command::Call(call, reply) => self.on_call(call, reply),
+        }
+    }
+
+    fn on_call(&mut self, call: Call, reply: oneshot::Sender<Result<Reply, ErrorBody>>) {
+        let now = self.parts.clock.now();
+        let port = self.parts.default_port;
+        let engine = &mut self.parts.engine;
+        self.next_call += 1;
+        let id = self.next_call;
+        self.calls.insert(id, reply);
+        match call {
+            Call::Attach(request) => engine.attach(id, request, now),
+            Call::Detach(query) => engine.detach(id, &query, now),
+            Call::Connect { peers, replace } => {
+                engine.connect(id, targets(&peers, port), replace, now);
+            }
+            Call::Forget { peers } => engine.forget(id, &targets(&peers, port), now),
+        }
+    }
+
+    /// Carries out what the engine asks for, in its order.
+    fn carry_out(&mut self) {
+        let Parts { engine, links, dataplane, writer, .. } = &mut self.parts;
+        if engine.take_tables_changed() {
+            let next = tables::build(self.parts.name, &self.parts.ranges, engine, links);
+            self.parts.tables.store(Arc::new(next));
+        }
+        while let Some(output) = engine.poll_output() {
+            match output {
+                Output::Save { kind, token, bytes } => writer.save(kind, token, bytes),
+                Output::Send { link, bytes } => links.send(link, bytes),
+                Output::Close { link, code } => links.close(link, code),
+                Output::Dial(endpoint) => links.dial(endpoint),
+                Output::Probe { peer, link } => dataplane.probe(peer, link),
+                Output::Reply { call, result } => {
+                    if let Some(reply) = self.calls.remove(&call) {
+                        // A caller that has gone away needs no answer.
+                        let _ = reply.send(result);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stop(self) {
+        info!("stopping");
+        // Absent outside of systemd.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let Parts { links, dataplane, writer, store, bridge, socket, inputs, .. } = self.parts;
+        // No new calls; whoever waits for one is told that the daemon stops.
+        drop(socket);
+        drop(inputs);
+        drop(self.calls);
+        links.shutdown().await;
+        dataplane.shutdown();
+        writer.finish();
+        drop(store);
+        match bridge.remove_if_unused().await {
+            Ok(true) => info!("the bridge is removed"),
+            Ok(false) => info!("Pods are plugged into the bridge, it stays"),
+            Err(e) => error!(error = %e, "cannot remove the bridge"),
+        }
+    }
+}

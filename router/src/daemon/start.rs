@@ -1,0 +1,225 @@
+//! From a configuration to a running node, and the way back.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+use weft_crypto::Identity;
+use weft_dataplane::{DataEvent, Dataplane, Tables};
+use weft_gossip::Init;
+use weft_netio::tap::Tap;
+use weft_netio::udp;
+
+use super::api::{self, ControlSocket, Door};
+use super::clock::Clock;
+use super::engine::{Engine, Restored, Settings};
+use super::error::LaunchError;
+use super::host::{self, Bridge, TAP_NAME};
+use super::links::Links;
+use super::run::{Inputs, Running};
+use super::store::{Kind, Store, Writer};
+use super::{preflight, random};
+use crate::config::{Config, IpallocInit, Mtu, PeerAddr};
+
+/// Events that wait for the event loop; senders wait or drop beyond that, as each says.
+const EVENTS: usize = 1024;
+
+/// How long a freed address rests before it is handed out again (DESIGN D8).
+const COOL_DOWN: Duration = Duration::from_secs(30);
+
+/// What a Pod's packet grows by on the underlay, bytes: IPv6 (40), UDP (8), our header (16),
+/// payload kind (1), virtio-net header (10), Ethernet (14), tag (16).
+const OVERHEAD: u32 = 40 + 8 + 16 + 1 + 10 + 14 + 16;
+
+/// Starts everything, from what can fail without a trace to what changes the host.
+pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
+    preflight::capabilities()?;
+    let netlink = host::connect()?;
+    preflight::ranges(&netlink, &config.ipalloc_range, &config.bridge).await?;
+
+    let store = Store::open(&config.data_dir)?;
+    let identity = Arc::new(store.identity()?);
+    let port = udp::bind_group(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), config.port))?;
+    let status = TcpListener::bind(config.status_addr)
+        .await
+        .map_err(|source| LaunchError::Status { address: config.status_addr, source })?;
+    let socket = ControlSocket::bind(&config.socket)?;
+
+    let mtu = overlay_mtu(&netlink, &config).await?;
+    let clock = Clock::start();
+    let boot_id = u64::from_le_bytes(random());
+    let settings = settings(&config, &identity, mtu);
+    let gossip = gossip_config(&config, boot_id);
+    let restored = restore(&store)?;
+    let ports: Vec<String> = restored
+        .attachments
+        .iter()
+        .map(|a| weft_cni_shim::wire::host_ifname(&a.container, &a.ifname))
+        .collect();
+    let engine =
+        Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
+
+    let bridge = Bridge::ensure(netlink, &config.bridge, bridge_mac(&identity), mtu).await?;
+    let plugged = plug(&bridge, mtu, &ports).await;
+    let running = match plugged {
+        Ok(tap) => assemble(
+            Parts { config, clock, engine, identity, store, boot_id, status, socket },
+            tap,
+            port,
+            bridge.clone(),
+        ),
+        Err(e) => Err(e),
+    };
+    if running.is_err() {
+        // The first error is the one to show.
+        let _ = bridge.remove_if_unused().await;
+    }
+    running
+}
+
+/// What has been made so far.
+struct Parts {
+    config: Config,
+    clock: Clock,
+    engine: Engine,
+    identity: Arc<Identity>,
+    store: Store,
+    boot_id: u64,
+    status: TcpListener,
+    socket: ControlSocket,
+}
+
+async fn plug(bridge: &Bridge, mtu: u32, ports: &[String]) -> Result<Tap, LaunchError> {
+    let tap = Tap::open(TAP_NAME)?;
+    bridge.plug_tap(tap.ifindex(), mtu).await?;
+    bridge.replug(ports).await?;
+    Ok(tap)
+}
+
+fn assemble(
+    parts: Parts,
+    tap: Tap,
+    port: udp::PortGroup,
+    bridge: Bridge,
+) -> Result<Running, LaunchError> {
+    let Parts { config, clock, engine, identity, store, boot_id, status, mut socket } = parts;
+    let (link_events, links_in) = mpsc::channel(EVENTS);
+    let (saved_events, saved_in) = mpsc::channel(EVENTS);
+    let (data_events, data_in) = mpsc::channel(EVENTS);
+    let (commands, commands_in) = mpsc::channel(EVENTS);
+
+    // A probe whose answer finds the queue full is sent again.
+    let on_data = move |event: DataEvent| drop(data_events.try_send(event));
+    let tables = Arc::new(ArcSwap::from_pointee(Tables::empty()));
+    let dataplane = Dataplane::start(tap, port.data, tables.clone(), Box::new(on_data))
+        .map_err(LaunchError::Dataplane)?;
+    let links = Links::start(port.control, &identity, config.secret, boot_id, link_events)?;
+    // The event loop is gone only when the daemon stops.
+    let writer = Writer::start(&store, move |saved| drop(saved_events.blocking_send(saved)));
+
+    let door = Door::new(commands);
+    socket.serve(door.clone());
+    api::serve_status(status, door);
+    info!(
+        name = %identity.name(),
+        nickname = config.nickname,
+        port = port.local.port(),
+        data_dir = %config.data_dir.display(),
+        "weft is up"
+    );
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let inputs =
+        Inputs { links: links_in, saved: saved_in, data: data_in, commands: commands_in };
+    Ok(Running::new(super::run::Parts {
+        clock,
+        engine,
+        links,
+        dataplane,
+        tables,
+        writer,
+        store,
+        bridge,
+        socket,
+        name: identity.name(),
+        ranges: config.ipalloc_range,
+        default_port: config.port,
+        inputs,
+    }))
+}
+
+fn settings(config: &Config, identity: &Identity, mtu: u32) -> Settings {
+    Settings {
+        name: identity.name(),
+        nickname: config.nickname.clone(),
+        port: config.port,
+        ranges: config.ipalloc_range.clone(),
+        bridge: config.bridge.clone(),
+        mtu,
+        discovery: config.discovery,
+        conn_limit: config.conn_limit,
+        launch_peers: targets(&config.peers, config.port),
+        warnings: config.warnings.clone(),
+    }
+}
+
+/// Targets as the connector wants them: `host:port`, the port always there.
+pub(super) fn targets(peers: &[PeerAddr], default_port: u16) -> BTreeSet<String> {
+    let with_port = |peer: &PeerAddr| {
+        let port = peer.port_or(default_port);
+        PeerAddr { host: peer.host.clone(), port: Some(port) }.to_string()
+    };
+    peers.iter().map(with_port).collect()
+}
+
+fn gossip_config(config: &Config, boot_id: u64) -> weft_gossip::Config {
+    weft_gossip::Config {
+        nickname: config.nickname.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_id,
+        port: config.port,
+        ranges: config.ipalloc_range.clone(),
+        init: match &config.ipalloc_init {
+            IpallocInit::Auto => Init::Auto,
+            IpallocInit::Founder => Init::Founder,
+            IpallocInit::Consensus(count) => Init::Consensus(*count),
+            IpallocInit::Seed(names) => Init::Seed(names.clone()),
+            IpallocInit::Observer => Init::Observer,
+        },
+        targets: config.peers.len(),
+        cool_down: COOL_DOWN,
+    }
+}
+
+fn restore(store: &Store) -> Result<Restored, LaunchError> {
+    Ok(Restored {
+        gossip: store.load(Kind::Gossip)?,
+        attachments: store.load_json(Kind::Attachments)?.unwrap_or_default(),
+        targets: store.load_json(Kind::Targets)?,
+    })
+}
+
+async fn overlay_mtu(netlink: &rtnetlink::Handle, config: &Config) -> Result<u32, LaunchError> {
+    match config.mtu {
+        Mtu::Fixed(mtu) => Ok(mtu.into()),
+        Mtu::Auto => {
+            let peers: Vec<IpAddr> =
+                config.peers.iter().filter_map(|peer| peer.host.parse().ok()).collect();
+            let underlay = host::underlay_mtu(netlink, &peers).await?;
+            Ok(underlay.saturating_sub(OVERHEAD).max(u32::from(Mtu::LEAST)))
+        }
+    }
+}
+
+/// The bridge's MAC: locally administered, and of this node, so that it differs between hosts.
+fn bridge_mac(identity: &Identity) -> [u8; 6] {
+    let name = identity.name();
+    let [a, b, c, d, ..] = *name.as_bytes();
+    [0x0a, 0x59, a, b, c, d]
+}

@@ -1,0 +1,210 @@
+//! The data directory: what must survive the daemon's death.
+//!
+//! | file | content | written |
+//! |---|---|---|
+//! | `lock` | nothing; held while a daemon runs | at start |
+//! | `identity` | the seed of the Ed25519 key, mode 0600 | once |
+//! | `gossip` | the snapshot of the gossip node: ring space, allocations, versions | before what it says is sent |
+//! | `attachments` | the Pods' interfaces, JSON | before an ADD is answered |
+//! | `targets` | the targets, JSON | before a `connect` is answered |
+//!
+//! Every file but `lock` is an [`envelope`]: a header with a checksum, then the content. It is
+//! replaced as a whole: written beside, fsynced, renamed, and the directory fsynced. A crash at any
+//! moment leaves the old content or the new.
+
+mod envelope;
+mod writer;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use weft_crypto::Identity;
+
+pub(super) use writer::{Saved, Writer};
+
+/// What went wrong with the data directory. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory belongs to somebody else.
+    #[error(
+        "data directory {path} is owned by uid {owner}, the daemon runs as uid {us}: use another --data-dir or chown it"
+    )]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Who owns it.
+        owner: u32,
+        /// Who the daemon runs as.
+        us: u32,
+    },
+    /// Another daemon uses the directory.
+    #[error("data directory {path} is in use by another weft: stop it or use another --data-dir")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file is not what was written.
+    #[error(
+        "{path} is damaged ({what}): restore it from a backup, or move {dir} away to start as a new node"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+        /// The directory it stands in.
+        dir: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// The files of the data directory that the daemon rewrites while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The snapshot of the gossip node.
+    Gossip,
+    /// The Pods' interfaces.
+    Attachments,
+    /// The targets.
+    Targets,
+}
+
+impl Kind {
+    /// The file's name in the directory, and the kind its header names.
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::Gossip => "gossip",
+            Self::Attachments => "attachments",
+            Self::Targets => "targets",
+        }
+    }
+}
+
+/// An open data directory. Holds its lock until dropped.
+#[derive(Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// Opens the directory, makes it (mode 0700) where it is missing, and takes its lock.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let fail = |action, path: &Path, source| StoreError::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        };
+        if !dir.exists() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .map_err(|e| fail("create", dir, e))?;
+        }
+        let owner = fs::metadata(dir).map_err(|e| fail("read", dir, e))?.uid();
+        let us = nix::unistd::geteuid().as_raw();
+        if owner != us {
+            return Err(StoreError::Owner { path: dir.to_path_buf(), owner, us });
+        }
+        let path = dir.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| fail("open", &path, e))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| StoreError::Locked { path: dir.to_path_buf() })?;
+        Ok(Self { dir: dir.to_path_buf(), _lock: lock })
+    }
+
+    /// The node's identity; on the first start a new one, on disk before this returns.
+    pub(super) fn identity(&self) -> Result<Identity, StoreError> {
+        const NAME: &str = "identity";
+        if let Some(bytes) = envelope::read(&self.dir, NAME)? {
+            let seed: [u8; 32] = bytes.try_into().map_err(|_| StoreError::Damaged {
+                path: self.dir.join(NAME),
+                what: "not a 32-byte seed",
+                dir: self.dir.clone(),
+            })?;
+            return Ok(Identity::from_seed(seed));
+        }
+        let identity = Identity::from_seed(super::random());
+        envelope::write(&self.dir, NAME, identity.seed())?;
+        Ok(identity)
+    }
+
+    /// What a file held when it was last written; `None` before that.
+    pub(super) fn load(&self, kind: Kind) -> Result<Option<Vec<u8>>, StoreError> {
+        envelope::read(&self.dir, kind.file_name())
+    }
+
+    /// As [`Store::load`], decoded from JSON.
+    pub(super) fn load_json<T: serde::de::DeserializeOwned>(
+        &self,
+        kind: Kind,
+    ) -> Result<Option<T>, StoreError> {
+        let Some(bytes) = self.load(kind)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|_| StoreError::Damaged {
+            path: self.dir.join(kind.file_name()),
+            what: "its JSON does not parse",
+            dir: self.dir.clone(),
+        })
+    }
+
+    /// The directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let first = Store::open(&path).unwrap().identity().unwrap().name();
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.identity().unwrap().name(), first);
+        let mode = fs::metadata(path.join("identity")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn second_daemon_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = Store::open(dir.path()).unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked { .. })));
+    }
+
+    #[test]
+    fn damaged_identity_is_named_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.identity().unwrap();
+        let path = dir.path().join("identity");
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = store.identity().unwrap_err();
+        assert!(error.to_string().contains("identity is damaged"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}

@@ -1,0 +1,51 @@
+//! What the data plane forwards by, made from the engine's state.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use weft_crypto::PeerName;
+use weft_dataplane::{Hop, Mac, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
+
+use super::engine::Engine;
+use super::links::Links;
+
+/// A snapshot of who is where. Peers without a link get no slot; addresses of theirs are
+/// unreachable, which the data plane counts.
+pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Links) -> Tables {
+    let mut slots: BTreeMap<PeerName, PeerSlot> = BTreeMap::new();
+    let mut peers = Vec::new();
+    let mut sessions = Vec::new();
+    for (name, link) in engine.links() {
+        let Some(session) = links.session(link.id) else { continue };
+        slots.insert(name, PeerSlot(peers.len()));
+        peers.push(PeerPath { name, sealer: session.sealer.clone(), path: link.address });
+        sessions.push(RxSession {
+            receiver: session.receiver,
+            opener: session.opener.clone(),
+            peer: name,
+        });
+    }
+    let hop = |owner: PeerName| match slots.get(&owner) {
+        _ if owner == us => Hop::Local,
+        Some(slot) => Hop::Peer(*slot),
+        None => Hop::Unreachable,
+    };
+    let routes = engine
+        .routes()
+        .into_iter()
+        .map(|route| Route { start: route.start, end: route.end, to: hop(route.owner) })
+        .collect();
+    Tables::new(TablesSpec { routes, peers, sessions, local: local(engine), ranges: ranges.to_vec() })
+}
+
+/// The MACs of the Pods on this node.
+fn local(engine: &Engine) -> Vec<(IpAddr, Mac)> {
+    let mut local = Vec::new();
+    for attachment in engine.attachments() {
+        if let Ok(mac) = attachment.mac.parse::<Mac>() {
+            local.extend(attachment.ips.iter().map(|ip| (ip.addr(), mac)));
+        }
+    }
+    local
+}
