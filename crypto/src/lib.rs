@@ -47,3 +47,7 @@ pub use replay::{REPLAY_WINDOW, ReplayWindow, Replayed};
 pub use secret::{ClusterSecret, SecretError, Weakness};
 pub use session::{DATA_EXPORTER_LABEL, Opener, SealError, Sealer, SessionKeys};
 pub use tls::{ALPN, SERVER_NAME, TlsError, client_config, peer_name, server_config};
+
+/// Compiles for types that erase their secrets when dropped.
+#[cfg(test)]
+fn assert_zeroized_on_drop<T: zeroize::ZeroizeOnDrop>() {}

@@ -7,7 +7,8 @@
 //! - a word that people put into passwords: [`WORD_BITS`];
 //! - any other character: the logarithm of the number of characters to choose from, which is that of the classes in use
 //!   (digits, letters, hex digits ...), but at most twice the number of different characters seen;
-//! - in a text whose letters follow each other as in English, any other letter: [`PROSE_BITS`].
+//! - in a text whose letters follow each other as in English, or that is nothing but letters with separators between
+//!   them, any other letter: [`PROSE_BITS`].
 //!
 //! Random text of 128 bits passes with a probability near one; texts that people make up mostly fail. An estimate
 //! cannot see where a text comes from: a quotation of several lines passes.
@@ -34,10 +35,15 @@ const RUN_BITS: f64 = 8.0;
 const WORD_BITS: f64 = 9.0;
 /// A letter of running English is worth 0.6 to 1.3 bits (Shannon 1951), of random dictionary words about 2.
 const PROSE_BITS: f64 = 1.5;
-/// Random letters follow each other as in [`PAIRS`] one time in seven, English three times in four.
-const PROSE_SHARE: f64 = 0.4;
+/// Random letters of one case follow each other as in [`PAIRS`] one time in seven, English three times in four.
+const PROSE_SHARE: f64 = 0.45;
 /// With fewer pairs of letters the share says nothing.
 const PROSE_MIN_PAIRS: usize = 12;
+/// Letters with this many separators between them are taken for words, however odd.
+const PROSE_MIN_SEPARATORS: usize = 3;
+
+/// The size of the pool of hexadecimal digits, whose six letters make no words.
+const HEX_DIGITS: usize = 16;
 
 const ROWS: [&str; 5] = [
     "abcdefghijklmnopqrstuvwxyz",
@@ -120,8 +126,10 @@ pub(super) fn weakness(text: &str) -> Option<Weakness> {
     }
     let lower = Zeroizing::new(original.iter().map(char::to_ascii_lowercase).collect::<Vec<_>>());
     let plain = Zeroizing::new(lower.iter().map(|c| without_leet(*c)).collect::<Vec<_>>());
-    let character_bits = bits_of_choice(pool(&original).min(2 * distinct));
-    let letter_bits = if is_prose(&lower) { PROSE_BITS } else { character_bits };
+    let pool = pool(&original);
+    let character_bits = bits_of_choice(pool.min(2 * distinct));
+    let is_prose = pool > HEX_DIGITS && (reads_as_prose(&original) || is_separated(&original));
+    let letter_bits = if is_prose { PROSE_BITS } else { character_bits };
 
     let mut bits = 0.0;
     let mut saved = Saved::default();
@@ -210,17 +218,19 @@ fn shared<T: PartialEq>(left: impl Iterator<Item = T>, right: impl Iterator<Item
     left.zip(right).take_while(|(left, right)| left == right).count()
 }
 
-/// Whether the letters follow each other as in English.
-fn is_prose(lower: &[char]) -> bool {
+/// Whether the letters follow each other as in English, where no capital comes after a small letter.
+fn reads_as_prose(text: &[char]) -> bool {
     let mut pairs = 0_usize;
     let mut common = 0_usize;
-    for pair in lower.windows(2) {
-        if let [first, second] = pair
+    for pair in text.windows(2) {
+        if let [first, second] = *pair
             && first.is_ascii_alphabetic()
             && second.is_ascii_alphabetic()
         {
             pairs += 1;
-            if PAIRS.split_ascii_whitespace().any(|known| known.chars().eq([*first, *second])) {
+            let lower = [first.to_ascii_lowercase(), second.to_ascii_lowercase()];
+            let in_case = first.is_ascii_uppercase() || second.is_ascii_lowercase();
+            if in_case && PAIRS.split_ascii_whitespace().any(|known| known.chars().eq(lower)) {
                 common += 1;
             }
         }
@@ -228,21 +238,29 @@ fn is_prose(lower: &[char]) -> bool {
     pairs >= PROSE_MIN_PAIRS && as_f64(common) >= PROSE_SHARE * as_f64(pairs)
 }
 
+/// Whether the text is letters and a few separators, as when words are strung together.
+fn is_separated(text: &[char]) -> bool {
+    let separators = text.iter().filter(|c| matches!(c, ' ' | '-' | '_' | '.' | ',')).count();
+    let letters = text.iter().filter(|c| c.is_ascii_alphabetic()).count();
+    separators >= PROSE_MIN_SEPARATORS && separators + letters == text.len()
+}
+
 /// How many characters the text seems to be drawn from.
 fn pool(text: &[char]) -> usize {
     let any = |class: fn(&char) -> bool| text.iter().any(class);
     let all = |class: fn(&char) -> bool| text.iter().all(class);
-    if all(|c| matches!(c, '0'..='9' | 'a'..='f')) || all(|c| matches!(c, '0'..='9' | 'A'..='F')) {
-        return if any(char::is_ascii_alphabetic) { 16 } else { 10 };
+    if all(char::is_ascii_digit) {
+        return 10;
     }
-    let classes: [(fn(&char) -> bool, usize); 5] = [
-        (char::is_ascii_digit, 10),
-        (char::is_ascii_lowercase, 26),
-        (char::is_ascii_uppercase, 26),
-        (|c| c.is_ascii() && !c.is_ascii_alphanumeric(), 32),
-        (|c| !c.is_ascii(), 64),
-    ];
-    classes.into_iter().filter(|(class, _)| any(*class)).map(|(_, size)| size).sum()
+    if all(|c| matches!(c, '0'..='9' | 'a'..='f')) || all(|c| matches!(c, '0'..='9' | 'A'..='F')) {
+        return HEX_DIGITS;
+    }
+    let size = |present: bool, size: usize| if present { size } else { 0 };
+    size(any(char::is_ascii_digit), 10)
+        + size(any(char::is_ascii_lowercase), 26)
+        + size(any(char::is_ascii_uppercase), 26)
+        + size(any(|c| c.is_ascii() && !c.is_ascii_alphanumeric()), 32)
+        + size(any(|c| !c.is_ascii()), 64)
 }
 
 /// A letter that is commonly written as a digit or sign, back as a letter.
