@@ -17,8 +17,6 @@ busybox busybox-static
 containerd containerd
 runc runc
 cc gcc
-make make
-cmake cmake
 '
 
 # missing_tools: the packages of the commands that are not there, one a line.

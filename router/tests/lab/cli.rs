@@ -1,0 +1,106 @@
+//! The command line against a running daemon, and without one.
+
+use serde_json::json;
+
+use crate::harness::{Lab, PATIENCE, eventually};
+
+#[test]
+fn attach_and_detach_are_idempotent() {
+    let lab = Lab::up("attach", 1);
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    let namespace = lab.pod_namespace(1, "x");
+    lab.ok(["exec", "1", "ip", "netns", "add", &namespace]);
+    let path = format!("/run/netns/{namespace}");
+
+    let attach = ["attach", "--netns", &path, "--namespace", "shop", "--pod", "web", "--label"];
+    let labels = ["tier=front", "--port", "http=80/tcp", "--json"];
+    let arguments: Vec<_> = attach.iter().chain(&labels).copied().collect();
+    let attached = lab.json(1, &arguments).expect("attach succeeds");
+    assert_eq!(attached["container"], path.as_str());
+    assert_eq!(attached["ifname"], "eth0");
+    assert_eq!(attached["namespace"], "shop");
+    assert_eq!(attached["pod"], "web");
+    assert_eq!(attached["labels"], json!({"tier": "front"}));
+    assert_eq!(lab.json(1, &["ps", "--json"]), Ok(json!([attached])));
+    let address = attached["ips"][0].as_str().expect("it has an address").to_owned();
+    assert!(address.starts_with("10.") && address.ends_with("/12"), "{address}");
+    let mac = attached["mac"].as_str().expect("it has a MAC address");
+    let inside = lab.exec(1, &["ip", "-n", &namespace, "address", "show", "eth0"]).stdout;
+    assert!(inside.contains(&address) && inside.contains(mac), "{inside}");
+    assert!(lab.links(1).iter().any(|link| link.starts_with("wv")), "{:?}", lab.links(1));
+
+    // The daemon promises the same address again; the wire is there already, and stays.
+    lab.weft(1, &["attach", "--netns", &path]);
+    let again = lab.json(1, &["ps", "--json"]).expect("the daemon answers");
+    assert_eq!(again[0]["ips"], attached["ips"]);
+    assert_eq!(again.as_array().map(Vec::len), Some(1));
+    let inside = lab.exec(1, &["ip", "-n", &namespace, "address", "show", "eth0"]).stdout;
+    assert!(inside.contains(&address), "{inside}");
+
+    for _ in 0..2 {
+        let detached = lab.weft(1, &["detach", "--netns", &path]);
+        assert_eq!(detached.code, 0, "{}", detached.stderr);
+        assert_eq!(lab.json(1, &["ps", "--json"]), Ok(json!([])));
+    }
+    let inside = lab.exec(1, &["ip", "-n", &namespace, "link"]).stdout;
+    assert!(!inside.contains("eth0"), "{inside}");
+    assert!(!lab.links(1).iter().any(|link| link.starts_with("wv")), "{:?}", lab.links(1));
+    let plain = lab.weft(1, &["attach", "--netns", &path]);
+    assert_eq!(plain.code, 0, "{}", plain.stderr);
+    assert!(plain.stdout.lines().all(|line| line.ends_with("/12")), "{}", plain.stdout);
+    lab.ok(["exec", "1", "ip", "netns", "del", &namespace]);
+    assert_eq!(lab.weft(1, &["detach", "--netns", &path]).code, 0, "the namespace may be gone");
+}
+
+#[test]
+fn exit_codes_say_whose_fault_it_is() {
+    let lab = Lab::up("codes", 1);
+    for arguments in [&["status"][..], &["ps"], &["connect", "h1"], &["status", "peers", "--json"]]
+    {
+        let outcome = lab.weft(1, arguments);
+        assert_eq!(outcome.code, 3, "{arguments:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("weft.sock"), "{}", outcome.stderr);
+    }
+    for arguments in [&["frobnicate"][..], &["status", "--frobnicate"], &["attach"], &["connect"]] {
+        let outcome = lab.weft(1, arguments);
+        assert_eq!(outcome.code, 2, "{arguments:?}: {}", outcome.stderr);
+        assert!(outcome.stdout.is_empty(), "{}", outcome.stdout);
+    }
+    assert_eq!(lab.weft(1, &["version"]).code, 0);
+    assert_eq!(lab.weft(1, &["--help"]).code, 0);
+    let one = lab.weft(1, &["secret", "new"]);
+    let two = lab.weft(1, &["secret", "new"]);
+    assert!(one.code == 0 && one.stdout != two.stdout && one.stdout.lines().count() == 1);
+
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    let outcome = lab.weft(1, &["attach", "--netns", "/run/netns/no-such-namespace"]);
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no-such-namespace"), "{}", outcome.stderr);
+    assert_eq!(lab.json(1, &["ps", "--json"]), Ok(json!([])));
+}
+
+#[test]
+fn connect_and_forget_change_the_targets() {
+    let lab = Lab::up("targets", 2);
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    lab.launch(2, &[]);
+    lab.ok(["weft", "2", "connect", "10.99.0.1"]);
+    lab.await_mesh(PATIENCE);
+    let status = lab.status(2).expect("the daemon answers");
+    assert_eq!(status["router"]["targets"].as_array().map(Vec::len), Some(1), "{status}");
+    // IPv6 leads to the same peer; that makes no second connection.
+    lab.ok(["weft", "2", "connect", "--replace", "[fd99::1]"]);
+    let status = lab.status(2).expect("the daemon answers");
+    let targets = status["router"]["targets"].to_string();
+    assert!(targets.contains("fd99::1") && !targets.contains("10.99.0.1"), "{targets}");
+    lab.await_mesh(PATIENCE);
+    lab.ok(["weft", "2", "forget", "[fd99::1]"]);
+    eventually("empty list of targets", PATIENCE, || {
+        let status = lab.status(2)?;
+        if status["router"]["targets"] == json!([]) { Ok(()) } else { Err(status.to_string()) }
+    });
+    let refused = lab.weft(2, &["connect", "no such host:port"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("no such host:port"), "{}", refused.stderr);
+}
