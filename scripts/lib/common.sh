@@ -40,21 +40,19 @@ target_dir() {
     fi
 }
 
-# find_binaries: sets WEFT_BIN_DIR to the folder with `weft` and `weft-net`, unless it is set.
+# find_binaries: sets WEFT_BIN_DIR to the folder with `weft` and `weft-net`, unless it is set: the one built last.
 find_binaries() {
     local target profile
     if [[ -z ${WEFT_BIN_DIR:-} ]]; then
         target=$(target_dir)
         for profile in release debug; do
-            if [[ -x $target/$profile/weft && -x $target/$profile/weft-net ]]; then
-                WEFT_BIN_DIR=$target/$profile
-                break
-            fi
+            [[ -x $target/$profile/weft && -x $target/$profile/weft-net ]] || continue
+            if [[ -z ${WEFT_BIN_DIR:-} || $target/$profile/weft -nt $WEFT_BIN_DIR/weft ]]; then WEFT_BIN_DIR=$target/$profile; fi
         done
     fi
     [[ -n ${WEFT_BIN_DIR:-} ]] ||
-        die "no weft and weft-net found: run 'cargo build --release -p weft-router -p weft-cni-shim', or set WEFT_BIN_DIR"
-    [[ -x $WEFT_BIN_DIR/weft ]] || die "no weft in WEFT_BIN_DIR=$WEFT_BIN_DIR"
+        die "no weft and weft-net found: run 'cargo build -p weft-router -p weft-cni-shim', or set WEFT_BIN_DIR"
+    [[ -x $WEFT_BIN_DIR/weft && -x $WEFT_BIN_DIR/weft-net ]] || die "no weft or no weft-net in WEFT_BIN_DIR=$WEFT_BIN_DIR"
     export WEFT_BIN_DIR
 }
 
