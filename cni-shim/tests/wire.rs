@@ -3,6 +3,8 @@
 //! Each test is a host of its own, a namespace with a bridge, which the wiring runs in on a thread
 //! of its own; Pods are further namespaces. All of them go with their guards.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod room;
 
 use std::path::PathBuf;
@@ -33,7 +35,7 @@ fn two_pods_on_one_bridge_reach_each_other() {
     let (one, two) = (Netns::new("two-p1"), Netns::new("two-p2"));
     let (first, second) = (plan(&one, 1), plan(&two, 2));
     let wired = host.run({
-        let (first, second) = (first.clone(), second.clone());
+        let first = first.clone();
         async move {
             let wired = wire::attach(&first).await.unwrap();
             wire::attach(&second).await.unwrap();
@@ -128,10 +130,8 @@ fn a_failure_in_the_middle_leaves_nothing() {
     let good = plan(&pod, 1);
     // Each is refused by the kernel at another step, after the pair stands.
     let twice = Plan { ips: vec![good.ips[0], good.ips[0]], ..good.clone() };
-    let off_link = Route {
-        dst: "192.0.2.0/24".parse().unwrap(),
-        via: Some("198.51.100.1".parse().unwrap()),
-    };
+    let off_link =
+        Route { dst: "192.0.2.0/24".parse().unwrap(), via: Some("198.51.100.1".parse().unwrap()) };
     let no_way = Plan { routes: vec![off_link], ..good.clone() };
     host.run(async move {
         for bad in [twice, no_way] {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_route::AddressFamily;
@@ -17,7 +17,7 @@ use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteM
 
 use super::namespace::Namespace;
 use super::netlink::{Netlink, errno, refused};
-use super::{Mac, Plan, WireError, undo};
+use super::{Mac, Plan, WireError, host_ifname, undo};
 
 /// All of IPv4 multicast (RFC 5771).
 pub(super) const MULTICAST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
@@ -29,6 +29,8 @@ pub struct Wired {
     pub host_mac: Mac,
     /// The MAC address of the Pod's end: the plan's.
     pub pod_mac: Mac,
+    /// The MAC address of the bridge.
+    pub bridge_mac: Option<Mac>,
 }
 
 /// Makes the veth pair of `plan` and all that belongs to it. The host's side is ready before the
@@ -45,18 +47,34 @@ pub async fn attach(plan: &Plan) -> Result<Wired, WireError> {
     let namespace = Namespace::open(&plan.netns)?;
     let host = Netlink::open()?;
     let pod = Netlink::open_in(&namespace).await?;
-    if pod.link(&plan.ifname).await?.is_some() {
-        return Err(exists(plan));
-    }
     let bridge = host
         .link(&plan.bridge)
         .await?
         .ok_or_else(|| WireError::NoBridge { bridge: plan.bridge.clone() })?;
     create(plan, &host, &pod, &namespace, bridge.index).await?;
     match finish(plan, &host, &pod, &namespace).await {
-        Ok(wired) => Ok(wired),
+        Ok(host_mac) => Ok(Wired { host_mac, pod_mac: plan.mac, bridge_mac: bridge.mac }),
         Err(cause) => Err(undo::roll_back(&host, &plan.host_ifname, cause).await),
     }
+}
+
+/// Checks that (container, ifname) can be attached in the namespace at `netns`: nothing of that key
+/// or that name is there. Ask this before asking for addresses: whoever frees the addresses of a
+/// failed attachment must not free those of one that stands.
+///
+/// # Errors
+/// [`WireError::InterfaceExists`], [`WireError::HostInterfaceExists`], or why the namespace cannot
+/// be entered.
+pub async fn vacant(netns: &Path, container: &str, ifname: &str) -> Result<(), WireError> {
+    let pod = Netlink::open_in(&Namespace::open(netns)?).await?;
+    if pod.link(ifname).await?.is_some() {
+        return Err(exists(netns, ifname));
+    }
+    let name = host_ifname(container, ifname);
+    if Netlink::open()?.link(&name).await?.is_some() {
+        return Err(WireError::HostInterfaceExists { name });
+    }
+    Ok(())
 }
 
 /// Everything after the pair stands; a failure here is rolled back by deleting the pair.
@@ -65,10 +83,10 @@ async fn finish(
     host: &Netlink,
     pod: &Netlink,
     namespace: &Namespace,
-) -> Result<Wired, WireError> {
+) -> Result<Mac, WireError> {
     let host_mac = set_port(plan, host).await?;
     set_pod(plan, pod, namespace).await?;
-    Ok(Wired { host_mac, pod_mac: plan.mac })
+    Ok(host_mac)
 }
 
 async fn create(
@@ -91,10 +109,10 @@ async fn create(
         .build();
     match host.handle.link().add(pair).execute().await {
         Ok(()) => Ok(()),
-        // Two names can be taken, and the Pod's may have been taken since it was looked up.
+        // Either name can be taken.
         Err(error) if errno(&error) == Some(Errno::EEXIST) => {
             if pod.link(&plan.ifname).await?.is_some() {
-                Err(exists(plan))
+                Err(exists(&plan.netns, &plan.ifname))
             } else {
                 Err(WireError::HostInterfaceExists { name: plan.host_ifname.clone() })
             }
@@ -241,7 +259,7 @@ fn sysctls(plan: &Plan) -> Vec<(PathBuf, &'static str)> {
 
 /// Writes a sysctl of the thread's namespace. A kernel without IPv6 and a read-only /proc/sys are
 /// taken as they are: the settings narrow what the Pod does by itself, the attachment works without.
-fn set_sysctl(path: &std::path::Path, value: &str) -> io::Result<()> {
+fn set_sysctl(path: &Path, value: &str) -> io::Result<()> {
     match std::fs::write(path, value) {
         Err(error)
             if !matches!(
@@ -257,8 +275,8 @@ fn set_sysctl(path: &std::path::Path, value: &str) -> io::Result<()> {
     }
 }
 
-fn exists(plan: &Plan) -> WireError {
-    WireError::InterfaceExists { ifname: plan.ifname.clone(), netns: plan.netns.clone() }
+fn exists(netns: &Path, ifname: &str) -> WireError {
+    WireError::InterfaceExists { ifname: ifname.to_owned(), netns: netns.to_owned() }
 }
 
 fn vanished(name: &str) -> WireError {

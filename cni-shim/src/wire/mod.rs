@@ -21,8 +21,8 @@ mod netlink;
 mod plan;
 mod undo;
 
-pub use attach::{Wired, attach};
+pub use attach::{Wired, attach, vacant};
 pub use check::check;
 pub use detach::detach;
 pub use error::WireError;
-pub use plan::{MAX_IFNAME, Mac, Plan, Route, host_ifname, validate_ifname};
+pub use plan::{MAX_IFNAME, MIN_MTU, Mac, Plan, Route, host_ifname, validate_ifname};

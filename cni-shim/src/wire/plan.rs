@@ -14,8 +14,11 @@ use super::WireError;
 /// The longest name of an interface: `IFNAMSIZ` less the terminating zero.
 pub const MAX_IFNAME: usize = 15;
 
-/// The MTUs the kernel takes for a veth that carries IPv4 (`ETH_MIN_MTU`, `ETH_MAX_MTU`).
-const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
+/// The least MTU the kernel takes for a veth (`ETH_MIN_MTU`), bytes of the IP packet.
+pub const MIN_MTU: u32 = 68;
+
+/// The MTUs the kernel takes for a veth; the end is `ETH_MAX_MTU`.
+const MTU_RANGE: std::ops::RangeInclusive<u32> = MIN_MTU..=65535;
 
 /// An Ethernet address, written as `0a:58:0a:20:00:01`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -99,7 +99,11 @@ impl Host {
         let netns = File::open(self.path()).unwrap();
         let run = move || {
             nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(job)
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(job)
         };
         std::thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
@@ -114,5 +118,9 @@ impl std::ops::Deref for Host {
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

@@ -1,0 +1,116 @@
+//! ADD: addresses from the daemon, then the interface.
+
+use std::path::Path;
+
+use serde_json::Value;
+use weft_api::attach::{AttachReply, AttachRequest};
+
+use super::Call;
+use crate::client::ATTACH_TIMEOUT;
+use crate::cni::error::{CniError, Code};
+use crate::cni::result::{CniResult, Interface, IpEntry};
+use crate::wire::{self, Plan, Route, Wired};
+
+/// Makes the interface and answers the result, added to that of the plugins before.
+///
+/// # Errors
+/// Any [`CniError`]. The interface and the addresses are given back first; where that fails too,
+/// the details say so, and the DEL that the runtime owes a failed ADD finds them.
+pub async fn run(call: &Call) -> Result<Value, CniError> {
+    let environment = &call.environment;
+    let netns = environment.netns.as_deref().unwrap_or(Path::new(""));
+    let previous = call.config.previous()?.unwrap_or_default();
+    // Before anything is asked for: a repeated ADD must not give back the addresses of the first.
+    wire::vacant(netns, &environment.container, &environment.ifname).await?;
+    match serve(call, netns, previous).await {
+        Ok(result) => Ok(result.to_json(call.config.version)),
+        Err(error) => Err(give_back(call, error).await),
+    }
+}
+
+async fn serve(call: &Call, netns: &Path, previous: CniResult) -> Result<CniResult, CniError> {
+    let request = request(call);
+    let reply = call.patiently(|| call.client.attach(&request, ATTACH_TIMEOUT)).await?;
+    let plan = plan(call, netns, &reply)?;
+    let wired = wire::attach(&plan).await?;
+    Ok(result(call, &plan, &wired, previous))
+}
+
+/// Frees the addresses, which the daemon may have reserved even where its answer did not arrive.
+/// One attempt only: a daemon that is away has kept the runtime waiting long enough.
+async fn give_back(call: &Call, error: CniError) -> CniError {
+    match call.client.detach(&call.key()).await {
+        Ok(_) => error,
+        Err(second) if second.is_unreachable() => error,
+        Err(second) => error.details(format!("freeing the addresses failed too: {second}")),
+    }
+}
+
+fn request(call: &Call) -> AttachRequest {
+    let (config, environment) = (&call.config, &call.environment);
+    AttachRequest {
+        container: environment.container.clone(),
+        ifname: environment.ifname.clone(),
+        namespace: environment.namespace.clone(),
+        pod: environment.pod.clone(),
+        labels: config.labels.clone(),
+        ports: Vec::new(),
+        ips: config.ips.clone(),
+    }
+}
+
+fn plan(call: &Call, netns: &Path, reply: &AttachReply) -> Result<Plan, CniError> {
+    let (config, environment) = (&call.config, &call.environment);
+    let attachment = &reply.attachment;
+    if (&attachment.container, &attachment.ifname) != (&environment.container, &environment.ifname)
+    {
+        return Err(CniError::new(Code::DAEMON, "weft answered for another attachment"));
+    }
+    let mut plan = Plan::from_reply(netns.to_owned(), reply)?;
+    if let Some(mtu) = config.mtu {
+        if mtu > reply.mtu {
+            return Err(CniError::new(
+                Code::CONFIG,
+                format!("mtu {mtu} of the configuration exceeds the overlay's {}", reply.mtu),
+            ));
+        }
+        plan.mtu = mtu;
+    }
+    plan.routes =
+        config.routes.iter().map(|route| Route { dst: route.dst, via: route.gw }).collect();
+    plan.validate()?;
+    Ok(plan)
+}
+
+/// The result: the bridge, the host's end and the Pod's, in this order, behind what is there.
+fn result(call: &Call, plan: &Plan, wired: &Wired, mut result: CniResult) -> CniResult {
+    result.interfaces.push(Interface {
+        name: plan.bridge.clone(),
+        mac: wired.bridge_mac.map(|mac| mac.to_string()),
+        ..Interface::default()
+    });
+    result.interfaces.push(Interface {
+        name: plan.host_ifname.clone(),
+        mac: Some(wired.host_mac.to_string()),
+        mtu: Some(plan.mtu),
+        ..Interface::default()
+    });
+    let index = result.interfaces.len();
+    result.interfaces.push(Interface {
+        name: plan.ifname.clone(),
+        mac: Some(wired.pod_mac.to_string()),
+        mtu: Some(plan.mtu),
+        sandbox: Some(call.sandbox()),
+        ..Interface::default()
+    });
+    result.ips.extend(plan.ips.iter().map(|address| IpEntry {
+        version: None,
+        address: *address,
+        gateway: None,
+        interface: Some(index),
+        other: serde_json::Map::new(),
+    }));
+    result.routes.extend(call.config.routes.iter().cloned());
+    result.dns = result.dns.or_else(|| call.config.dns.clone());
+    result
+}

@@ -1,0 +1,72 @@
+//! CHECK: compare the interface with the result of ADD and with what the daemon knows.
+
+use super::Call;
+use crate::cni::error::{CniError, Code};
+use crate::cni::result::CniResult;
+use crate::wire::{self, Plan, Route};
+
+/// Succeeds if everything that ADD made is there. What plugins chained behind have changed since,
+/// the MAC address or the MTU say, stands in the previous result and counts as it stands there.
+///
+/// # Errors
+/// [`Code::CHECK`], naming the first thing that is missing or differs.
+pub async fn run(call: &Call) -> Result<(), CniError> {
+    let previous = call.config.previous()?.ok_or_else(|| {
+        CniError::new(Code::CONFIG, "prevResult is missing: CHECK compares with it")
+    })?;
+    let plan = plan(call, &previous)?;
+    let known = call.client.attachments(&call.key()).await?;
+    let attachment = known.first().ok_or_else(|| {
+        let (container, ifname) = (&call.environment.container, &call.environment.ifname);
+        differs(format!("weft knows no interface \"{ifname}\" of container {container}"))
+    })?;
+    if let Some(ip) = attachment.ips.iter().find(|ip| !plan.ips.contains(ip)) {
+        return Err(differs(format!("address {ip} is missing in prevResult")));
+    }
+    if let Some(ip) = plan.ips.iter().find(|ip| !attachment.ips.contains(ip)) {
+        return Err(differs(format!(
+            "address {ip} of prevResult does not belong to the container"
+        )));
+    }
+    wire::check(&plan).await.map_err(CniError::from)
+}
+
+/// What ADD was to make, by its result.
+fn plan(call: &Call, previous: &CniResult) -> Result<Plan, CniError> {
+    let environment = &call.environment;
+    let (ifname, sandbox) = (&environment.ifname, call.sandbox());
+    let host_ifname = wire::host_ifname(&environment.container, ifname);
+    let absent = |name: &str| differs(format!("interface \"{name}\" is missing in prevResult"));
+    let (index, pod) = previous.interface(ifname, &sandbox).ok_or_else(|| absent(ifname))?;
+    let host = previous.host_interface(&host_ifname).ok_or_else(|| absent(&host_ifname))?;
+    // ADD puts the bridge right before the host's end, wherever in the chain that is.
+    let bridge = host.checked_sub(1).and_then(|bridge| previous.interfaces.get(bridge));
+    let bridge = bridge.ok_or_else(|| absent("the bridge"))?;
+    let mac =
+        pod.mac.as_deref().ok_or_else(|| differs(format!("\"{ifname}\" has no MAC address")))?;
+    let ips = previous.ips.iter().filter(|ip| ip.interface == Some(index));
+    Ok(Plan {
+        netns: environment.netns.clone().unwrap_or_default(),
+        ifname: ifname.clone(),
+        host_ifname,
+        bridge: bridge.name.clone(),
+        mac: mac.parse()?,
+        ips: ips.map(|ip| ip.address).collect(),
+        // Not compared; any valid value will do where the result's version has none.
+        mtu: pod.mtu.unwrap_or(wire::MIN_MTU),
+        routes: call
+            .config
+            .routes
+            .iter()
+            .map(|route| Route { dst: route.dst, via: route.gw })
+            .collect(),
+        multicast_route: previous
+            .ips
+            .iter()
+            .any(|ip| ip.interface == Some(index) && ip.address.addr().is_ipv4()),
+    })
+}
+
+fn differs(text: String) -> CniError {
+    CniError::new(Code::CHECK, text)
+}
