@@ -62,7 +62,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A key of the file that is no setting.
-    #[error("unknown key \"{key}\" in {}: {}", file.display(), hint(nearest.as_ref()))]
+    #[error("unknown key \"{key}\" in {}: {}", file.display(), hint(key, *nearest))]
     UnknownKey {
         /// The configuration file.
         file: PathBuf,
@@ -122,8 +122,12 @@ pub enum ConfigError {
 }
 
 /// The end of the line about an unknown key.
-fn hint(nearest: Option<&Setting>) -> String {
+fn hint(key: &str, nearest: Option<Setting>) -> String {
     match nearest {
+        _ if key == "secret" => format!(
+            "the secret itself has no place here, name its file with \"{}\"",
+            Setting::SecretFile
+        ),
         Some(setting) => format!("did you mean \"{setting}\"?"),
         None => "the keys are the flags of `weft launch --help`".to_owned(),
     }

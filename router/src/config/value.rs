@@ -230,6 +230,7 @@ pub(super) fn interface(text: &str) -> Result<String, InvalidValue> {
 /// Reads a path and makes it absolute.
 pub(super) fn path(text: &str) -> Result<PathBuf, InvalidValue> {
     match std::path::absolute(text) {
+        _ if text.is_empty() => refuse("must not be empty"),
         Ok(path) => Ok(path),
         Err(error) => refuse(error.to_string()),
     }

@@ -1,0 +1,266 @@
+//! What may stand on the command line. Parsing only: the meaning of launch's values is checked by
+//! [`crate::config`], together with those of the other sources.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ipnet::IpNet;
+use weft_api::attach::NamedPort;
+
+use super::parse;
+use crate::config::{PeerAddr, Setting};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 daemon not reachable.
+`weft COMMAND --help` says more about a command.";
+
+const AFTER_LAUNCH_HELP: &str = "\
+Every flag is also a variable, WEFT_<FLAG> (WEFT_IPALLOC_RANGE, WEFT_PEERS), and a key of the
+configuration file (ipalloc-range = \"10.32.0.0/12\"). Flags beat the environment, the environment
+beats the file. The secret comes from --secret-file or from WEFT_SECRET, never from an argument.";
+
+/// Encrypted mesh network for containers.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    /// Path of the daemon's control socket [env: WEFT_SOCKET] [default: /run/weft/weft.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the router in the foreground
+    #[command(after_help = AFTER_LAUNCH_HELP)]
+    Launch(Box<LaunchArgs>),
+    /// Show how this node and the mesh are
+    Status(StatusArgs),
+    /// Show everything that the status commands know, at once
+    Report(JsonArgs),
+    /// Add peers to dial, or replace them
+    Connect(ConnectArgs),
+    /// Drop peers from those to dial
+    ///
+    /// Their connections end. A connection that discovery wants is made again.
+    Forget(ForgetArgs),
+    /// Give a network namespace an interface in the mesh
+    ///
+    /// Prints the addresses, one a line. Waits up to 30 s for an address. Repeating it changes
+    /// nothing and prints the same.
+    Attach(AttachArgs),
+    /// Take the interface away again and free its addresses
+    ///
+    /// That there is none is no error; nor is it that the namespace is gone.
+    Detach(DetachArgs),
+    /// List the interfaces of this node that have addresses
+    Ps(JsonArgs),
+    /// Make cluster secrets
+    Secret(SecretArgs),
+    /// Print the version
+    Version,
+    /// Print the completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// `weft launch`. All values are texts here; see the module.
+#[derive(Debug, Default, Args)]
+pub(super) struct LaunchArgs {
+    /// Peers to dial: host[:port], an IPv6 address with a port as [addr]:port
+    #[arg(value_name = "PEER")]
+    peers: Vec<String>,
+    /// Configuration file [env: WEFT_CONFIG] [default: /etc/weft/weft.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Name of this node for people [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    nickname: Option<String>,
+    /// UDP port between nodes, and the port of peers given without one [default: 6783]
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// File that holds the cluster secret; WEFT_SECRET may hold it instead
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<String>,
+    /// Directory of identity, ring and allocations [default: /var/lib/weft]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where to serve /metrics, /healthz and /readyz [default: 127.0.0.1:6782]
+    #[arg(long, value_name = "ADDR:PORT")]
+    status_addr: Option<String>,
+    /// Range of addresses of the mesh, one of IPv4, one of IPv6 or both [default: 10.32.0.0/12]
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    ipalloc_range: Option<String>,
+    /// How the ring of addresses begins: auto, founder, consensus[=N], seed=NAME,.. or observer
+    /// [default: auto]
+    #[arg(long, value_name = "HOW")]
+    ipalloc_init: Option<String>,
+    /// Name of the bridge that Pods are plugged into [default: weft]
+    #[arg(long, value_name = "NAME")]
+    bridge: Option<String>,
+    /// MTU of the mesh: auto or a number of bytes [default: auto]
+    #[arg(long, value_name = "MTU")]
+    mtu: Option<String>,
+    /// Do not dial the peers of peers
+    #[arg(long)]
+    no_discovery: bool,
+    /// Greatest number of connections [default: 200]
+    #[arg(long, value_name = "N")]
+    conn_limit: Option<String>,
+    /// Networks on which packets need no encryption; accepted, without effect yet
+    #[arg(long, value_name = "CIDR,..")]
+    trusted_subnets: Option<String>,
+    /// Cipher suite of data packets: auto or chacha20-poly1305 [default: auto]
+    #[arg(long, value_name = "SUITE")]
+    cipher: Option<String>,
+    /// What carries data packets: udp [default: udp]
+    #[arg(long, value_name = "KIND")]
+    tunnel: Option<String>,
+    /// How much to log: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl LaunchArgs {
+    /// What was given, as the configuration wants it.
+    pub(super) fn settings(&self, socket: Option<&PathBuf>) -> BTreeMap<Setting, Vec<String>> {
+        let socket = socket.map(|path| path.to_string_lossy().into_owned());
+        let single = [
+            (Setting::Nickname, &self.nickname),
+            (Setting::Port, &self.port),
+            (Setting::SecretFile, &self.secret_file),
+            (Setting::DataDir, &self.data_dir),
+            (Setting::Socket, &socket),
+            (Setting::StatusAddr, &self.status_addr),
+            (Setting::IpallocRange, &self.ipalloc_range),
+            (Setting::IpallocInit, &self.ipalloc_init),
+            (Setting::Bridge, &self.bridge),
+            (Setting::Mtu, &self.mtu),
+            (Setting::ConnLimit, &self.conn_limit),
+            (Setting::TrustedSubnets, &self.trusted_subnets),
+            (Setting::Cipher, &self.cipher),
+            (Setting::Tunnel, &self.tunnel),
+            (Setting::LogLevel, &self.log_level),
+        ];
+        let mut settings: BTreeMap<_, _> = single
+            .into_iter()
+            .filter_map(|(setting, text)| Some((setting, vec![text.clone()?])))
+            .collect();
+        if !self.peers.is_empty() {
+            settings.insert(Setting::Peers, self.peers.clone());
+        }
+        if self.no_discovery {
+            settings.insert(Setting::NoDiscovery, vec!["true".to_owned()]);
+        }
+        settings
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// What to show [default: an overview]
+    #[arg(value_enum)]
+    pub(super) table: Option<Table>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A table of `weft status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Table {
+    /// The connections of this node
+    Connections,
+    /// All known nodes and their connections
+    Peers,
+    /// The peers that this node keeps dialling
+    Targets,
+    /// Who owns how many addresses
+    Ipam,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JsonArgs {
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConnectArgs {
+    /// Dial these peers and no others; without a peer, none
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Peers: host[:port], an IPv6 address with a port as [addr]:port
+    #[arg(value_name = "PEER", required_unless_present = "replace", value_parser = parse::peer)]
+    pub(super) peers: Vec<PeerAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// Peers as they were given to launch or connect; see `weft status targets`
+    #[arg(value_name = "PEER", required = true, value_parser = parse::peer)]
+    pub(super) peers: Vec<PeerAddr>,
+}
+
+/// Which interface of which namespace.
+#[derive(Debug, Args)]
+pub(super) struct InterfaceArgs {
+    /// The network namespace: /run/netns/NAME, /proc/PID/ns/net
+    #[arg(long, value_name = "PATH")]
+    pub(super) netns: PathBuf,
+    /// Name of the interface in the namespace
+    #[arg(long, value_name = "NAME", default_value = "eth0", value_parser = parse::ifname)]
+    pub(super) ifname: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachArgs {
+    #[command(flatten)]
+    pub(super) interface: InterfaceArgs,
+    /// Namespace of the Pod, as policies name it
+    #[arg(long, value_name = "N")]
+    pub(super) namespace: Option<String>,
+    /// Name of the Pod
+    #[arg(long, value_name = "N")]
+    pub(super) pod: Option<String>,
+    /// Label of the Pod, repeatable
+    #[arg(long = "label", value_name = "K=V", value_parser = parse::label)]
+    pub(super) labels: Vec<(String, String)>,
+    /// Named port of the Pod, repeatable
+    #[arg(long = "port", value_name = "NAME=80/tcp", value_parser = parse::named_port)]
+    pub(super) ports: Vec<NamedPort>,
+    /// Address to ask for, repeatable [default: one of each range, chosen by the daemon]
+    #[arg(long = "ip", value_name = "CIDR", value_parser = parse::cidr)]
+    pub(super) ips: Vec<IpNet>,
+    /// Print the object that `weft ps --json` has
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DetachArgs {
+    #[command(flatten)]
+    pub(super) interface: InterfaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SecretArgs {
+    #[command(subcommand)]
+    pub(super) command: SecretCommand,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum SecretCommand {
+    /// Print a fresh secret of 256 bits
+    ///
+    /// Keep it in a file that only root can read, and give that file to every node:
+    /// `umask 077; weft secret new > /etc/weft/secret`.
+    New,
+}

@@ -1,0 +1,67 @@
+//! `weft launch`: gathers the configuration, starts logging, hands over to the daemon.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+use super::args::LaunchArgs;
+use crate::config::{Config, DEFAULT_FILE, LogLevel, Sources};
+
+/// Runs the daemon until it is told to stop.
+pub(super) fn launch(args: &LaunchArgs, socket: Option<&PathBuf>) -> Result<(), Failure> {
+    let config = Config::resolve(&Sources {
+        flags: args.settings(socket),
+        config_file: args.config.clone(),
+        default_file: DEFAULT_FILE.into(),
+        environment: &|name| std::env::var_os(name),
+        hostname: nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+    })
+    .map_err(|problems| Failure::Usage(problems.to_string()))?;
+    start_logging(config.log_level);
+    log_config(&config);
+    crate::daemon::run(config).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// Logs to stderr; a panic is logged too, so that it does not get lost among a service's output.
+fn start_logging(level: LogLevel) {
+    // Every target of this workspace begins with "weft". The libraries below have their say only
+    // where something is wrong: their own traces would drown ours.
+    let others = level.min(LogLevel::Warn);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(format!("{others},weft={level}")))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .finish();
+    // Somebody else's subscriber, in a test that runs a node in its own process, serves as well.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!(place = panic.location().map(tracing::field::display), "panicked");
+        previous(panic);
+    }));
+}
+
+/// What is in force, without the secret; then what the operator should know about it.
+fn log_config(config: &Config) {
+    let shown = |items: &[String]| items.join(",");
+    let texts: Vec<_> = config.peers.iter().map(ToString::to_string).collect();
+    let ranges: Vec<_> = config.ipalloc_range.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        nickname = config.nickname,
+        port = config.port,
+        range = shown(&ranges),
+        peers = shown(&texts),
+        data_dir = %config.data_dir.display(),
+        socket = %config.socket.display(),
+        "launching"
+    );
+    tracing::debug!(?config, "configuration");
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}

@@ -1,0 +1,197 @@
+//! The overview.
+
+use std::fmt::Display;
+
+use weft_api::status::{ConnectionCounts, Status};
+
+use super::{clean, name};
+
+/// The column of the colon, as in Weave Net.
+const KEY_WIDTH: usize = 15;
+
+/// `weft status`: a block for each service, then what an operator should look at.
+pub(in crate::cli) fn status(status: &Status) -> String {
+    let (router, ipam) = (&status.router, &status.ipam);
+    let mut blocks = vec![
+        vec![
+            line("Version", clean(&status.version)),
+            line("Ready", if status.ready { "yes" } else { "no" }),
+        ],
+        vec![
+            line("Service", "router"),
+            line("Protocol", "weft/1"),
+            line("Name", name(&router.name, &router.nickname)),
+            line("Port", router.port),
+            line("Encryption", encryption(&router.cipher)),
+            line("PeerDiscovery", if router.discovery { "enabled" } else { "disabled" }),
+            line("Targets", router.targets.len()),
+            line("Connections", connections(&router.connections)),
+            line("Peers", peers(router.peers, router.mesh_established)),
+            line("MTU", mtu(router.mtu)),
+        ],
+        vec![
+            line("Service", "ipam"),
+            line("Status", clean(&ipam.state)),
+            line("Range", clean(&ipam.ranges.join(", "))),
+            line("Owned", ipam.owned),
+            line("Active", ipam.active),
+        ],
+    ];
+    if !status.warnings.is_empty() {
+        blocks.push(status.warnings.iter().map(|text| line("Warning", clean(text))).collect());
+    }
+    blocks.iter().map(|block| block.concat()).collect::<Vec<_>>().join("\n")
+}
+
+fn line(key: &str, value: impl Display) -> String {
+    format!("{key:>KEY_WIDTH$}: {value}\n")
+}
+
+/// The suite; there is no way to have none, only not to know it yet.
+fn encryption(cipher: &str) -> String {
+    if cipher.is_empty() { "enabled".to_owned() } else { clean(cipher) }
+}
+
+fn mtu(mtu: u32) -> String {
+    if mtu == 0 { "unknown".to_owned() } else { mtu.to_string() }
+}
+
+fn connections(counts: &ConnectionCounts) -> String {
+    let states = [
+        (counts.established, "established"),
+        (counts.pending, "pending"),
+        (counts.retrying, "retrying"),
+        (counts.failed, "failed"),
+        (counts.connecting, "connecting"),
+    ];
+    let total: usize = states.iter().map(|(count, _)| count).sum();
+    let parts: Vec<_> = states
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, state)| format!("{count} {state}"))
+        .collect();
+    if parts.is_empty() { total.to_string() } else { format!("{total} ({})", parts.join(", ")) }
+}
+
+fn peers(peers: usize, established: usize) -> String {
+    match established {
+        0 => peers.to_string(),
+        count => format!("{peers} (with {count} established connections)"),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::example::H1;
+    use super::*;
+    use weft_api::status::{Ipam, Policy, Router};
+
+    /// A node of three, of whose connections one failed.
+    pub(in crate::cli::render) fn example() -> Status {
+        Status {
+            version: "0.1.0".into(),
+            ready: true,
+            router: Router {
+                name: H1.into(),
+                nickname: "h1".into(),
+                port: 6783,
+                discovery: true,
+                targets: vec!["10.99.0.2".into(), "10.99.0.4".into()],
+                peers: 3,
+                connections: ConnectionCounts { established: 2, failed: 1, ..Default::default() },
+                mesh_established: 6,
+                cipher: "chacha20-poly1305".into(),
+                mtu: 1404,
+            },
+            ipam: Ipam {
+                state: "ready".into(),
+                ranges: vec!["10.32.0.0/12".into(), "fd00:77::/48".into()],
+                owned: 349_526,
+                active: 2,
+            },
+            policy: Policy::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(in crate::cli::render) const EXAMPLE: &str = "        Version: 0.1.0
+          Ready: yes
+
+        Service: router
+       Protocol: weft/1
+           Name: a1b2c3d4e5(h1)
+           Port: 6783
+     Encryption: chacha20-poly1305
+  PeerDiscovery: enabled
+        Targets: 2
+    Connections: 3 (2 established, 1 failed)
+          Peers: 3 (with 6 established connections)
+            MTU: 1404
+
+        Service: ipam
+         Status: ready
+          Range: 10.32.0.0/12, fd00:77::/48
+          Owned: 349526
+         Active: 2
+";
+
+    #[test]
+    fn a_node_at_work() {
+        assert_eq!(status(&example()), EXAMPLE);
+        assert!(EXAMPLE.lines().all(|line| line.is_empty() || line.find(':') == Some(15)));
+    }
+
+    #[test]
+    fn a_node_that_is_alone_and_worried() {
+        let mut data = example();
+        data.ready = false;
+        data.router.discovery = false;
+        data.router.targets.clear();
+        data.router.connections = ConnectionCounts::default();
+        data.router.peers = 1;
+        data.router.mesh_established = 0;
+        data.router.cipher.clear();
+        data.router.mtu = 0;
+        data.ipam = Ipam {
+            state: "awaiting consensus (quorum: 2, known: 1)".into(),
+            ranges: vec!["10.32.0.0/12".into()],
+            owned: 0,
+            active: 0,
+        };
+        data.warnings = vec!["10.99.0.7:6783: wrong secret".into(), "clock\nskew".into()];
+        let expected = "        Version: 0.1.0
+          Ready: no
+
+        Service: router
+       Protocol: weft/1
+           Name: a1b2c3d4e5(h1)
+           Port: 6783
+     Encryption: enabled
+  PeerDiscovery: disabled
+        Targets: 0
+    Connections: 0
+          Peers: 1
+            MTU: unknown
+
+        Service: ipam
+         Status: awaiting consensus (quorum: 2, known: 1)
+          Range: 10.32.0.0/12
+          Owned: 0
+         Active: 0
+
+        Warning: 10.99.0.7:6783: wrong secret
+        Warning: clock\\nskew
+";
+        assert_eq!(status(&data), expected);
+    }
+
+    #[test]
+    fn connections_are_counted_in_the_order_of_weave() {
+        let all =
+            ConnectionCounts { established: 1, pending: 2, retrying: 3, failed: 4, connecting: 5 };
+        assert_eq!(
+            connections(&all),
+            "15 (1 established, 2 pending, 3 retrying, 4 failed, 5 connecting)"
+        );
+    }
+}
