@@ -21,7 +21,7 @@ use weft_netio::wait::Waker;
 
 use crate::counters::SharedCounters;
 use crate::frame::ETHERNET_LEN;
-use crate::{Counters, DropReason, PeerPath, Tables};
+use crate::{Counters, PeerPath, Tables};
 use egress::Egress;
 use ingress::Ingress;
 
@@ -209,8 +209,8 @@ impl Shared {
         tally: &mut Counters,
     ) -> bool {
         let mut packet = payload::probe(kind, token);
-        if peer.sealer.seal(&mut packet).is_err() {
-            tally.drops.count(DropReason::KeyExhausted);
+        if let Err(error) = peer.sealer.seal(&mut packet) {
+            tally.drops.count(egress::unsealed(error));
             return false;
         }
         match self.socket.send_to(&packet, mapped_for(self.local, path)) {

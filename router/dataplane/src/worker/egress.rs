@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use weft_crypto::TAG_LEN;
+use weft_crypto::{SealError, TAG_LEN};
 use weft_netio::batch::SendBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::udp::MESSAGE_TOO_LONG;
@@ -100,8 +100,8 @@ impl Egress {
         let packet = self.batch.next_buffer().and_then(|buffer| buffer.get_mut(..packet_len));
         let Some(packet) = packet else { return self.tally.drops.count(DropReason::Malformed) };
         payload::mark_frame(packet);
-        if peer.sealer.seal(packet).is_err() {
-            return self.tally.drops.count(DropReason::KeyExhausted);
+        if let Err(error) = peer.sealer.seal(packet) {
+            return self.tally.drops.count(unsealed(error));
         }
         self.batch.push(packet_len, peer.path);
         self.tally.sent.packets += 1;
@@ -148,6 +148,14 @@ impl Egress {
     fn flush(&mut self) {
         let drops = &mut self.tally.drops;
         self.batch.send(&self.shared.socket, |error| drops.count(reason(&error)));
+    }
+}
+
+/// Why a packet was not sealed.
+pub(super) fn unsealed(error: SealError) -> DropReason {
+    match error {
+        SealError::TooLong { .. } => DropReason::TooBig,
+        SealError::Exhausted | _ => DropReason::KeyExhausted,
     }
 }
 

@@ -132,8 +132,9 @@ pub(super) fn open<'p, 't>(
     window.replay.check(header.counter)?;
     let (counter, plaintext) = session.rx.opener.open(packet).map_err(|_| DropReason::Forged)?;
     window.replay.accept(counter)?;
+    let payload = Payload::parse(plaintext)?;
     let moved = window.heard_from.replace(from) != Some(from);
-    Ok(Opened { session, payload: Payload::parse(plaintext)?, moved })
+    Ok(Opened { session, payload, moved })
 }
 
 impl From<Replayed> for DropReason {

@@ -1,0 +1,146 @@
+//! Real sockets: the shared port, the steering filter, batches.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use weft_netio::batch::{MAX_BATCH, RecvBatch, SendBatch};
+use weft_netio::udp::{BindError, MESSAGE_TOO_LONG, PortGroup, bind_group, mapped_for};
+
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
+#[test]
+fn the_first_byte_decides_on_the_socket_for_both_families() {
+    let group = bind_group(ANY).unwrap();
+    for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+        let to = SocketAddr::new(ip, group.local.port());
+        // Many senders: without the filter the kernel would spread them by the hash of their address.
+        for first in 0..=255 {
+            let sender = UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap();
+            sender.send_to(&[first, 1, 2], to).unwrap();
+            let (chosen, other) = if first & 0x40 == 0 {
+                (&group.data, &group.control)
+            } else {
+                (&group.control, &group.data)
+            };
+            let mut batch = receive(chosen);
+            let (from, datagram) = batch.datagrams().next().unwrap();
+            assert_eq!(from, sender.local_addr().unwrap(), "an IPv4 sender is not mapped");
+            assert_eq!(datagram.unwrap(), [first, 1, 2]);
+            let nothing = other.recv(&mut [0]).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock, "first byte {first:#x}");
+        }
+        let sender = UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap();
+        sender.send_to(&[], to).unwrap();
+        let mut batch = receive(&group.control);
+        assert_eq!(batch.datagrams().next().unwrap().1.unwrap(), b"", "empty goes to the first");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_refused_even_where_it_could_be_shared() {
+    let group = bind_group(ANY).unwrap();
+    let port = group.local.port();
+    let error = bind_group(SocketAddr::new(ANY.ip(), port)).unwrap_err();
+    assert!(matches!(error, BindError::InUse { port: p } if p == port), "{error}");
+    assert!(error.to_string().contains(&format!("UDP port {port} is in use")));
+    assert!(error.to_string().contains("--port"));
+    drop(group);
+    let v4_only = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    let error = bind_group(SocketAddr::new(ANY.ip(), port)).unwrap_err();
+    assert!(matches!(error, BindError::InUse { .. }), "one family is enough: {error}");
+    drop(v4_only);
+    bind_group(SocketAddr::new(ANY.ip(), port)).unwrap();
+}
+
+#[test]
+fn one_address_of_one_family_can_be_bound() {
+    for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+        let group = bind_group(SocketAddr::new(ip, 0)).unwrap();
+        assert_eq!(group.local.ip(), ip);
+        assert_ne!(group.local.port(), 0);
+        assert_eq!(group.control.local_addr().unwrap(), group.local);
+        assert_eq!(group.data.local_addr().unwrap(), group.local);
+    }
+}
+
+#[test]
+fn batches_keep_order_content_and_addresses() {
+    let PortGroup { data: from, local, .. } = bind_group(ANY).unwrap();
+    let v4 = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let v6 = UdpSocket::bind("[::1]:0").unwrap();
+    let mut send = SendBatch::new(MAX_BATCH, 2048, local);
+    for number in 0..MAX_BATCH {
+        let number = u8::try_from(number).unwrap();
+        let buffer = send.next_buffer().unwrap();
+        buffer[..usize::from(number)].fill(number);
+        let to = if number % 2 == 0 { &v4 } else { &v6 };
+        send.push(usize::from(number), to.local_addr().unwrap());
+    }
+    send.send(&from, |error| panic!("{error}"));
+    assert!(send.is_empty());
+    for (socket, parity) in [(&v4, 0), (&v6, 1)] {
+        let mut expected = (0..MAX_BATCH).filter(|number| number % 2 == parity);
+        let mut batch = receive(socket);
+        for (sender, datagram) in batch.datagrams() {
+            let number = expected.next().unwrap();
+            assert_eq!(sender.port(), local.port());
+            assert_eq!(sender.is_ipv4(), parity == 0);
+            assert_eq!(datagram.unwrap(), vec![u8::try_from(number).unwrap(); number]);
+        }
+        assert_eq!(expected.next(), None);
+    }
+}
+
+#[test]
+fn one_bad_datagram_does_not_take_the_others_along() {
+    let PortGroup { data: from, local, .. } = bind_group(ANY).unwrap();
+    let to = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut send = SendBatch::new(4, 70_000, local);
+    for len in [1, 70_000, 2, 3] {
+        send.push(len, to.local_addr().unwrap());
+    }
+    let mut errors = Vec::new();
+    send.send(&from, |error| errors.push(error.raw_os_error()));
+    assert_eq!(errors, [Some(MESSAGE_TOO_LONG)]);
+    let lens: Vec<_> =
+        receive(&to).datagrams().map(|(_, datagram)| datagram.unwrap().len()).collect();
+    assert_eq!(lens, [1, 2, 3]);
+}
+
+#[test]
+fn what_does_not_fit_its_buffer_is_reported_without_content() {
+    let to = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for len in [8, 9, 7] {
+        from.send_to(&[5; 9][..len], to.local_addr().unwrap()).unwrap();
+    }
+    let mut batch = RecvBatch::new(3, 8);
+    assert_eq!(batch.recv(&to).unwrap(), 3);
+    let lens: Vec<_> = batch.datagrams().map(|(_, datagram)| datagram.map(|d| d.len())).collect();
+    assert_eq!(lens, [Some(8), None, Some(7)]);
+    assert_eq!(batch.recv(&to).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(batch.datagrams().count(), 0);
+}
+
+#[test]
+fn addresses_are_mapped_for_dual_stack_sockets_only() {
+    let v4: SocketAddr = "192.0.2.1:1".parse().unwrap();
+    assert_eq!(mapped_for("0.0.0.0:0".parse().unwrap(), v4), v4);
+    assert_eq!(mapped_for(ANY, v4), "[::ffff:192.0.2.1]:1".parse().unwrap());
+}
+
+/// Waits for datagrams and takes them in.
+fn receive(socket: &UdpSocket) -> RecvBatch {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut batch = RecvBatch::new(MAX_BATCH, 2048);
+    loop {
+        match batch.recv(socket) {
+            Ok(_) => return batch,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert!(Instant::now() < deadline, "no datagram came");
+        std::thread::yield_now();
+    }
+}
