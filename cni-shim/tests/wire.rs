@@ -205,7 +205,7 @@ fn check_names_what_is_missing() {
     pod.ip(&["route", "del", "default"]);
     missing("the route to 0.0.0.0/0 through interface \"eth0\" is missing in ");
     pod.ip(&["route", "del", "224.0.0.0/4"]);
-    missing("the route to 224.0.0.0/4 through interface \"eth0\" is missing in ");
+    missing("the route to 224.0.0.0/4 is missing in ");
     pod.ip(&["addr", "del", "fd00:32::1/64", "dev", "eth0"]);
     missing("address fd00:32::1/64 is missing on interface \"eth0\" in ");
     pod.ip(&["link", "set", "eth0", "address", "02:00:00:00:00:01"]);

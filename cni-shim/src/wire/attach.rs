@@ -192,9 +192,13 @@ async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<()
         .await
         .map_err(|error| refused(format!("bring up interface \"{name}\""), error))?;
     for (dst, message) in routes(plan, link.index)? {
-        pod.handle.route().add(message).execute().await.map_err(|error| {
-            refused(format!("add the route to {dst} through interface \"{name}\""), error)
-        })?;
+        match pod.handle.route().add(message).execute().await {
+            // Multicast goes by the Pod's first interface.
+            Err(error) if dst == MULTICAST.into() && errno(&error) == Some(Errno::EEXIST) => {}
+            outcome => outcome.map_err(|error| {
+                refused(format!("add the route to {dst} through interface \"{name}\""), error)
+            })?,
+        }
     }
     loopback_up(pod).await
 }

@@ -49,13 +49,16 @@ async fn check_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<
     if let Some(ip) = plan.ips.iter().find(|ip| !present.contains(ip)) {
         return Err(missing(format!("address {ip} is missing on interface \"{name}\" in {at}")));
     }
-    let multicast = plan.multicast_route.then(|| Route { dst: MULTICAST.into(), via: None });
     let mut present = routes(pod, RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).await?;
     if plan.routes.iter().any(|route| route.dst.addr().is_ipv6()) {
         let ipv6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
         present.extend(routes(pod, ipv6).await?);
     }
-    for route in multicast.iter().chain(&plan.routes) {
+    let multicast = IpNet::from(MULTICAST);
+    if plan.multicast_route && !present.iter().any(|(_, route)| route.dst == multicast) {
+        return Err(missing(format!("the route to {multicast} is missing in {at}")));
+    }
+    for route in &plan.routes {
         let wanted = (link.index, Route { dst: route.dst.trunc(), via: route.via });
         if !present.contains(&wanted) {
             return Err(missing(format!(

@@ -74,7 +74,8 @@ pub struct Plan {
     pub mtu: u32,
     /// Routes beyond those that the addresses bring.
     pub routes: Vec<Route>,
-    /// Whether IPv4 multicast (224.0.0.0/4) leaves by this interface.
+    /// Whether IPv4 multicast (224.0.0.0/4) leaves by this interface, unless another interface of
+    /// the Pod has that route already.
     pub multicast_route: bool,
 }
 
