@@ -219,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_manual_is_read() {
+        let manual = include_str!("../../../docs/cni.md");
+        let example = manual.split("```json").nth(1).unwrap().split("```").next().unwrap();
+        let list: Value = serde_json::from_str(example).unwrap();
+        // A runtime puts the list's name and version into each plugin's configuration.
+        let mut plugin = list["plugins"][0].clone();
+        plugin["cniVersion"] = list["cniVersion"].clone();
+        plugin["name"] = list["name"].clone();
+        let config = Config::parse(plugin.to_string().as_bytes()).unwrap();
+        assert_eq!((config.version, config.name.as_str()), (Version::V1_0_0, "weft"));
+    }
+
+    #[test]
     fn each_fault_has_its_code() {
         assert_eq!(refused("{").0, Code::DECODE);
         assert_eq!(refused("").0, Code::DECODE);
