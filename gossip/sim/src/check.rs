@@ -1,0 +1,103 @@
+//! What must hold after every event, and what must come true in the end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use weft_gossip::ipam::Route;
+
+use crate::host::Host;
+
+/// No address is in use by two Pods anywhere, daemons that do not run included, and every daemon that
+/// runs knows the Pods it promised addresses to.
+pub(crate) fn promises(hosts: &[Host]) -> Result<(), String> {
+    let mut used: BTreeMap<IpAddr, (usize, &str)> = BTreeMap::new();
+    for (index, host) in hosts.iter().enumerate() {
+        for (key, addresses) in &host.pods {
+            for &address in addresses {
+                if let Some((other, other_key)) = used.insert(address, (index, key)) {
+                    return Err(format!(
+                        "{address} is in use by {key} on h{index} and by {other_key} on h{other}"
+                    ));
+                }
+            }
+        }
+        let Some(daemon) = &host.daemon else { continue };
+        let known: BTreeMap<&str, Vec<IpAddr>> = daemon
+            .node
+            .allocations()
+            .map(|(key, nets)| (key, nets.iter().map(|net| net.addr()).collect()))
+            .collect();
+        for (key, addresses) in &host.pods {
+            if known.get(key.as_str()) != Some(addresses) {
+                return Err(format!(
+                    "h{index} promised {addresses:?} to {key} and knows of {:?}",
+                    known.get(key.as_str())
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No address is owned by two daemons that run.
+pub(crate) fn ownership(hosts: &[Host]) -> Result<(), String> {
+    let mut owned: Vec<(Route, usize)> = Vec::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let Some(daemon) = &host.daemon else { continue };
+        let own = daemon.node.routes().into_iter().filter(|route| route.owner == host.name());
+        owned.extend(own.map(|route| (route, index)));
+    }
+    owned.sort();
+    for pair in owned.windows(2) {
+        let [(left, a), (right, b)] = pair else { continue };
+        if left.end >= right.start {
+            return Err(format!(
+                "h{a} owns {}-{} and h{b} owns {}-{}",
+                left.start, left.end, right.start, right.end
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// All run, hold the same records, see the same ring and each other; or what is missing.
+pub(crate) fn agreement(hosts: &[Host]) -> Result<(), String> {
+    let mut first = None;
+    for (index, host) in hosts.iter().enumerate() {
+        let Some(daemon) = &host.daemon else { return Err(format!("h{index} does not run")) };
+        let unreachable: BTreeSet<String> = daemon
+            .node
+            .members()
+            .into_iter()
+            .filter(|member| !member.reachable)
+            .map(|member| member.nickname)
+            .collect();
+        if !unreachable.is_empty() {
+            return Err(format!("h{index} does not reach {unreachable:?}"));
+        }
+        let members = daemon.node.members().len();
+        if members != hosts.len() {
+            return Err(format!("h{index} knows {members} members"));
+        }
+        if daemon.links.len() + 1 != hosts.len() {
+            return Err(format!("h{index} has {} links", daemon.links.len()));
+        }
+        let view = (daemon.node.fingerprints(), daemon.node.routes());
+        match &first {
+            None => first = Some(view),
+            Some((records, _)) if *records != view.0 => {
+                return Err(format!("h0 and h{index} hold different records"));
+            }
+            Some((_, routes)) if *routes != view.1 => {
+                return Err(format!(
+                    "h0 and h{index} see different rings: {routes:?} and {:?}",
+                    view.1
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
