@@ -19,7 +19,7 @@ impl Clock {
 
     /// The present moment.
     pub(super) fn now(&self) -> Time {
-        Time::from_duration(self.start.elapsed())
+        Time::from_start(self.start.elapsed())
     }
 
     /// How long it is until `time`; zero when it has passed.

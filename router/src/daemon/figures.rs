@@ -20,6 +20,7 @@ pub(super) fn collect(
 ) -> Snapshot {
     let mut snapshot = Snapshot::default();
     control(&mut snapshot, engine, links, now);
+    gossip(&mut snapshot, engine);
     ipam(&mut snapshot, engine, now);
     data(&mut snapshot, dataplane);
     snapshot
@@ -77,6 +78,45 @@ fn control(snapshot: &mut Snapshot, engine: &Engine, links: &Counters, now: Time
     );
 }
 
+fn gossip(snapshot: &mut Snapshot, engine: &Engine) {
+    let stats = engine.gossip_stats();
+    snapshot.counters(
+        "gossip_records",
+        "Signed records that came from peers, by what became of them",
+        "outcome",
+        [
+            ("merged", stats.records_merged),
+            ("stale", stats.records_stale),
+            ("refused", stats.records_refused),
+            ("no_room", stats.records_no_room),
+            ("quarantined", stats.records_quarantined),
+            ("unknown_kind", stats.records_unknown_kind),
+        ],
+    );
+    snapshot.counters(
+        "gossip_messages_bad",
+        "Gossip messages refused whole, and ones of unknown types",
+        "reason",
+        [("refused", stats.messages_refused), ("unknown", stats.messages_unknown)],
+    );
+    snapshot.counters(
+        "gossip_rounds",
+        "Rounds of anti-entropy, by what they found",
+        "outcome",
+        [("equal", stats.rounds_equal), ("different", stats.rounds_different)],
+    );
+    snapshot.counter(
+        "gossip_repairs",
+        "Times that a suppressed record made an origin be exchanged from the start",
+        stats.repairs,
+    );
+    snapshot.counter(
+        "gossip_rollbacks",
+        "Times that this node's disk was found to have lost writes",
+        stats.rollbacks,
+    );
+}
+
 fn ipam(snapshot: &mut Snapshot, engine: &Engine, now: Time) {
     let status = engine.status(now);
     snapshot.gauge("peers", "Peers known, this node counted", as_u64(status.router.peers));
@@ -119,7 +159,7 @@ fn data(snapshot: &mut Snapshot, dataplane: &Dataplane) {
         "dataplane_drops",
         "Packets and frames dropped, by reason",
         "reason",
-        counters.drops.iter().map(|(reason, n)| (reason.to_string(), n)),
+        counters.drops.iter().map(|(reason, n)| (reason.as_str(), n)),
     );
 }
 

@@ -13,13 +13,13 @@
 //! | `figures`, `metrics` | what `/metrics` exports, and how |
 //! | `preflight` | the checks before anything is changed |
 
-mod api;
+pub mod api;
 mod clock;
 mod engine;
 mod error;
 mod figures;
 mod host;
-mod links;
+pub mod links;
 mod metrics;
 mod preflight;
 mod run;

@@ -135,10 +135,16 @@ impl Running {
     }
 
     fn on_data(&mut self, event: &DataEvent) {
+        let engine = &mut self.parts.engine;
         match event {
             DataEvent::Confirmed { token, .. } => {
-                self.parts.engine.handle_confirmed(*token, self.parts.clock.now());
+                engine.handle_confirmed(*token, self.parts.clock.now());
             }
+            DataEvent::Failed { direction, error } => engine.handle_data_failure(format!(
+                "the data plane's {direction} has stopped: {error}: restart weft"
+            )),
+            // A hint for choosing paths, which are fixed to where the peer connected from.
+            _ => {}
         }
     }
 
@@ -181,10 +187,9 @@ impl Running {
 
     /// Carries out what the engine asks for, in its order.
     fn carry_out(&mut self) {
-        let Parts { engine, links, dataplane, writer, .. } = &mut self.parts;
+        let Parts { engine, links, dataplane, writer, tables, name, ranges, .. } = &mut self.parts;
         if engine.take_tables_changed() {
-            let next = tables::build(self.parts.name, &self.parts.ranges, engine, links);
-            self.parts.tables.store(Arc::new(next));
+            tables.store(Arc::new(tables::build(*name, ranges, engine, links)));
         }
         while let Some(output) = engine.poll_output() {
             match output {
@@ -192,7 +197,10 @@ impl Running {
                 Output::Send { link, bytes } => links.send(link, bytes),
                 Output::Close { link, code } => links.close(link, code),
                 Output::Dial(endpoint) => links.dial(endpoint),
-                Output::Probe { peer, link } => dataplane.probe(peer, link),
+                Output::Probe { peer, link } => {
+                    // What does not go out is tried again by the engine's timer.
+                    let _ = dataplane.probe(peer, link);
+                }
                 Output::Reply { call, result } => {
                     if let Some(reply) = self.calls.remove(&call) {
                         // A caller that has gone away needs no answer.

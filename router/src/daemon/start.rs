@@ -8,10 +8,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::info;
 use weft_crypto::Identity;
-use weft_dataplane::{DataEvent, Dataplane, Tables};
-use weft_gossip::Init;
+use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Tables};
+use weft_gossip::ipam::Init;
 use weft_netio::tap::Tap;
 use weft_netio::udp;
 
@@ -61,8 +61,7 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
         .iter()
         .map(|a| weft_cni_shim::wire::host_ifname(&a.container, &a.ifname))
         .collect();
-    let engine =
-        Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
+    let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
 
     let bridge = Bridge::ensure(netlink, &config.bridge, bridge_mac(&identity), mtu).await?;
     let plugged = plug(&bridge, mtu, &ports).await;
@@ -116,8 +115,14 @@ fn assemble(
     // A probe whose answer finds the queue full is sent again.
     let on_data = move |event: DataEvent| drop(data_events.try_send(event));
     let tables = Arc::new(ArcSwap::from_pointee(Tables::empty()));
-    let dataplane = Dataplane::start(tap, port.data, tables.clone(), Box::new(on_data))
-        .map_err(LaunchError::Dataplane)?;
+    let dataplane = Dataplane::start(
+        tap,
+        port.data,
+        tables.clone(),
+        Box::new(on_data),
+        DataplaneConfig::default(),
+    )
+    .map_err(LaunchError::Dataplane)?;
     let links = Links::start(port.control, &identity, config.secret, boot_id, link_events)?;
     // The event loop is gone only when the daemon stops.
     let writer = Writer::start(&store, move |saved| drop(saved_events.blocking_send(saved)));
@@ -132,11 +137,7 @@ fn assemble(
         data_dir = %config.data_dir.display(),
         "weft is up"
     );
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
-    let inputs =
-        Inputs { links: links_in, saved: saved_in, data: data_in, commands: commands_in };
+    let inputs = Inputs { links: links_in, saved: saved_in, data: data_in, commands: commands_in };
     Ok(Running::new(super::run::Parts {
         clock,
         engine,

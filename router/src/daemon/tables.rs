@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use weft_crypto::PeerName;
-use weft_dataplane::{Hop, Mac, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
+use weft_dataplane::{Hop, Mac, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for};
 
 use super::engine::Engine;
 use super::links::Links;
@@ -36,14 +36,22 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
         .into_iter()
         .map(|route| Route { start: route.start, end: route.end, to: hop(route.owner) })
         .collect();
-    Tables::new(TablesSpec { routes, peers, sessions, local: local(engine), ranges: ranges.to_vec() })
+    Tables::new(TablesSpec {
+        routes,
+        peers,
+        sessions,
+        local: local(engine),
+        ranges: ranges.to_vec(),
+    })
 }
 
 /// The MACs of the Pods on this node.
 fn local(engine: &Engine) -> Vec<(IpAddr, Mac)> {
     let mut local = Vec::new();
     for attachment in engine.attachments() {
-        if let Ok(mac) = attachment.mac.parse::<Mac>() {
+        // The interface has the MAC of its first address, whatever further addresses it has.
+        if let Some(first) = attachment.ips.first() {
+            let mac = mac_for(first.addr());
             local.extend(attachment.ips.iter().map(|ip| (ip.addr(), mac)));
         }
     }

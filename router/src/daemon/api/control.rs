@@ -49,8 +49,7 @@ pub(in crate::daemon) struct ControlSocket {
 impl ControlSocket {
     /// Binds the socket, mode 0600. What a killed daemon left is replaced; a live one is not.
     pub(in crate::daemon) fn bind(path: &Path) -> Result<Self, SocketError> {
-        let fail =
-            |action, source| SocketError::Io { action, path: path.to_path_buf(), source };
+        let fail = |action, source| SocketError::Io { action, path: path.to_path_buf(), source };
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(|e| fail("make the directory of", e))?;
         }
@@ -155,10 +154,7 @@ async fn attachments(
 
 type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
 
-async fn attach(
-    State(door): State<Door>,
-    request: Body<AttachRequest>,
-) -> Answer<AttachReply> {
+async fn attach(State(door): State<Door>, request: Body<AttachRequest>) -> Answer<AttachReply> {
     let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
     for (what, value) in [("container", &request.container), ("ifname", &request.ifname)] {
         if value.is_empty() || value.len() > 4096 {
@@ -207,14 +203,14 @@ async fn change_targets(door: &Door, call: Call) -> Answer<TargetsReply> {
 }
 
 fn parse_peers(texts: &[String]) -> Result<Vec<PeerAddr>, Failure> {
-    let parse = |text: &String| {
-        text.parse().map_err(|e| invalid(format!("invalid peer \"{text}\": {e}")))
-    };
+    let parse =
+        |text: &String| text.parse().map_err(|e| invalid(format!("invalid peer \"{text}\": {e}")));
     texts.iter().map(parse).collect()
 }
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
-    let message = format!("there is no {} here: are weft and its daemon of one version?", uri.path());
+    let message =
+        format!("there is no {} here: are weft and its daemon of one version?", uri.path());
     Failure(ErrorBody { code: ErrorCode::NotFound, message })
 }
 

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_dataplane::mac_for;
-use weft_gossip::{AllocateError, Request, RequestId, Time};
+use weft_gossip::Time;
+use weft_gossip::ipam::{AllocateError, Request, RequestId};
 
 use super::{ATTACH_DEADLINE, CallId, Engine, Kind, Output, Reply};
 
@@ -128,7 +129,7 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.node.cancel(id);
+            self.node.cancel(id, now);
             if let Some((call, request)) = self.attachments.pending.remove(&id) {
                 let message =
                     format!("{} of {} was detached meanwhile", request.ifname, request.container);
@@ -171,10 +172,8 @@ impl Engine {
         let allocated: BTreeMap<String, Vec<IpNet>> =
             self.node.allocations().map(|(key, ips)| (key.to_owned(), ips)).collect();
         for key in allocated.keys() {
-            let held = self
-                .attachments
-                .iter()
-                .any(|a| allocation_key(&a.container, &a.ifname) == *key);
+            let held =
+                self.attachments.iter().any(|a| allocation_key(&a.container, &a.ifname) == *key);
             if !held {
                 info!(key, "freeing addresses that were never handed out");
                 self.node.release(key, now);
@@ -212,9 +211,14 @@ impl Engine {
 
 fn code_of(error: &AllocateError) -> ErrorCode {
     match error {
-        AllocateError::OutsideRange { .. } => ErrorCode::Invalid,
-        AllocateError::InUse { .. } | AllocateError::Foreign { .. } => ErrorCode::Conflict,
-        _ => ErrorCode::NotReady,
+        AllocateError::OutsideRange { .. }
+        | AllocateError::Reserved(_)
+        | AllocateError::Twice(_) => ErrorCode::Invalid,
+        AllocateError::OwnedElsewhere { .. }
+        | AllocateError::InUse { .. }
+        | AllocateError::HeldOtherwise { .. }
+        | AllocateError::Released => ErrorCode::Conflict,
+        AllocateError::Deadline { .. } | AllocateError::TooMany => ErrorCode::NotReady,
     }
 }
 

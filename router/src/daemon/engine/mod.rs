@@ -25,7 +25,8 @@ use tracing::{info, warn};
 use weft_api::attach::Attachment;
 use weft_api::peers::TargetsReply;
 use weft_crypto::{Identity, PeerName};
-use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Route, Time};
+use weft_gossip::ipam::Route;
+use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Time};
 
 use super::links::LinkId;
 use super::store::Kind;
@@ -81,6 +82,8 @@ pub(super) struct Engine {
     unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
     next_token: u64,
     tables_changed: bool,
+    /// What stopped the data plane, if anything did.
+    data_failure: Option<String>,
 }
 
 impl Engine {
@@ -108,6 +111,7 @@ impl Engine {
             unsaved: BTreeMap::new(),
             next_token: 0,
             tables_changed: true,
+            data_failure: None,
             settings,
         };
         engine.release_orphans(now);
@@ -269,7 +273,13 @@ impl Engine {
 
     /// Whether a Pod could be served now.
     pub(super) fn ready(&self) -> bool {
-        self.node.ready()
+        self.node.ready() && self.data_failure.is_none()
+    }
+
+    /// A direction of the data plane has ended for good.
+    pub(super) fn handle_data_failure(&mut self, text: String) {
+        tracing::error!("{text}");
+        self.data_failure = Some(text);
     }
 
     /// The gossip node's counters.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quinn::VarInt;
 use tracing::debug;
 use weft_crypto::PeerName;
-use weft_gossip::{DialError, Endpoint, Time};
+use weft_gossip::{DialError, Endpoint, Retry, Time};
 
 use super::{Engine, Output};
 use crate::daemon::links::{LinkId, close_code};
@@ -156,8 +156,7 @@ impl Engine {
                 if let Some(endpoint) = &new.dialled {
                     let error = DialError {
                         text: format!("our --conn-limit of {} is reached", self.peers.limit),
-                        permanent: false,
-                        slow: true,
+                        retry: Retry::Slow,
                     };
                     self.connector.handle_dial_failed(endpoint, error, now);
                 }

@@ -61,6 +61,7 @@ impl Engine {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.settings.warnings.clone();
         warnings.extend(self.node.warnings());
+        warnings.extend(self.data_failure.clone());
         warnings
     }
 
@@ -166,7 +167,11 @@ impl Engine {
             None => Target {
                 target: target.clone(),
                 state: ConnectionState::Established,
-                peer: self.connector.peer_at(target).map(|p| p.to_string()),
+                peer: self
+                    .peers
+                    .iter()
+                    .find(|(_, link)| link.address.to_string() == *target)
+                    .map(|(peer, _)| peer.to_string()),
             },
         });
         targets.collect()
@@ -186,12 +191,6 @@ impl Engine {
             reachable: members.iter().any(|m| m.name == owner.name && m.reachable),
         });
         views.collect()
-    }
-
-    /// This node's links, by state, for `/metrics`.
-    pub(in crate::daemon) fn link_counts(&self) -> (usize, usize) {
-        let established = self.peers.iter().filter(|(_, link)| link.established).count();
-        (established, self.peers.iter().count() - established)
     }
 }
 

@@ -64,8 +64,7 @@ impl Bridge {
     /// gets unicast for MACs that no Pod here has.
     pub(in crate::daemon) async fn plug_tap(&self, tap: u32, mtu: u32) -> Result<(), HostError> {
         let action = format!("plug {TAP_NAME} into bridge {}", self.name);
-        let message =
-            LinkUnspec::new_with_index(tap).mtu(mtu).controller(self.index).up().build();
+        let message = LinkUnspec::new_with_index(tap).mtu(mtu).controller(self.index).up().build();
         self.handle
             .link()
             .set(message)
@@ -87,10 +86,8 @@ impl Bridge {
                 continue;
             }
             warn!(port = name, bridge = self.name, "plugging a Pod back into the bridge");
-            let message = LinkUnspec::new_with_index(found.header.index)
-                .controller(self.index)
-                .up()
-                .build();
+            let message =
+                LinkUnspec::new_with_index(found.header.index).controller(self.index).up().build();
             self.handle
                 .link()
                 .set(message)

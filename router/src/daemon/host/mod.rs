@@ -28,7 +28,9 @@ pub enum HostError {
     #[error("cannot open a netlink socket: {0}")]
     Socket(std::io::Error),
     /// The bridge's name is taken by something else.
-    #[error("interface {name} exists and is not a bridge: remove it or choose another with --bridge")]
+    #[error(
+        "interface {name} exists and is not a bridge: remove it or choose another with --bridge"
+    )]
     NotABridge {
         /// The interface.
         name: String,

@@ -9,7 +9,7 @@ use quinn::{ReadExactError, RecvStream, SendStream, WriteError};
 pub(super) const MAX_BEFORE_ADMISSION: usize = 128;
 
 /// The largest frame after that: a gossip message and the type byte.
-pub(super) const MAX_FRAME: usize = weft_gossip::MAX_MESSAGE + 1;
+pub(super) const MAX_FRAME: usize = weft_gossip::limits::MAX_MESSAGE + 1;
 
 /// The types of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,7 +57,6 @@ pub(super) struct Local {
 pub(super) struct Admitted {
     pub(super) peer: PeerName,
     pub(super) address: SocketAddr,
-    pub(super) role: Role,
     pub(super) hello: Hello,
     pub(super) dial_number: u64,
     pub(super) receiver: ReceiverIndex,
@@ -230,7 +229,6 @@ async fn greet(
     Ok(Admitted {
         peer,
         address: super::canonical(connection.remote_address()),
-        role,
         hello,
         // The same number on both ends: the dialler's.
         dial_number: if role == Role::Client { dial_number } else { hello.dial_number },

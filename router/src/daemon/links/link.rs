@@ -52,7 +52,11 @@ impl Link {
     }
 }
 
-async fn write(mut stream: SendStream, mut messages: mpsc::Receiver<Bytes>, counters: Arc<Counters>) {
+async fn write(
+    mut stream: SendStream,
+    mut messages: mpsc::Receiver<Bytes>,
+    counters: Arc<Counters>,
+) {
     while let Some(message) = messages.recv().await {
         let length = message.len();
         // The reader reports the end of the connection, with its reason.

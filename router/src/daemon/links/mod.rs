@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
 use weft_crypto::{ClusterSecret, Identity, Opener, PeerName, ReceiverIndex, Role, Sealer};
-use weft_gossip::{DialError, Endpoint};
+use weft_gossip::{DialError, Endpoint, Retry};
 
 pub use endpoint::EndpointError;
 pub(super) use handshake::close_code;
@@ -161,9 +161,12 @@ impl Links {
             let event = match dial(&endpoint, &shared, &to, number).await {
                 Ok(admitted) => LinkEvent::Admitted(shared.new_link(admitted, Some(to))),
                 Err(e) => {
-                    let permanent = matches!(e, HandshakeError::Ourselves);
-                    let slow = matches!(e, HandshakeError::WrongSecret { .. });
-                    let error = DialError { text: e.to_string(), permanent, slow };
+                    let retry = match e {
+                        HandshakeError::Ourselves => Retry::Never,
+                        HandshakeError::WrongSecret { .. } => Retry::Slow,
+                        _ => Retry::Backoff,
+                    };
+                    let error = DialError { text: e.to_string(), retry };
                     LinkEvent::DialFailed { endpoint: to, error }
                 }
             };

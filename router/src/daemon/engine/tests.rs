@@ -1,0 +1,310 @@
+//! The engine without a network: what it asks for, and in which order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_api::attach::AttachmentQuery;
+use weft_gossip::Endpoint;
+use weft_gossip::ipam::Init;
+
+use super::*;
+use crate::daemon::links::close_code;
+
+fn identity(n: u8) -> Arc<Identity> {
+    Arc::new(Identity::from_seed([n; 32]))
+}
+
+fn at(seconds: u64) -> Time {
+    Time::from_start(Duration::from_secs(seconds))
+}
+
+/// An engine that has founded the ring, its first snapshot saved.
+fn founder(n: u8, restored: Restored) -> Engine {
+    let settings = Settings {
+        name: identity(n).name(),
+        nickname: format!("h{n}"),
+        port: 6783,
+        ranges: vec!["10.32.0.0/12".parse().unwrap()],
+        bridge: "weft".to_owned(),
+        mtu: 1395,
+        discovery: true,
+        conn_limit: 2,
+        launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
+        warnings: Vec::new(),
+    };
+    let gossip = weft_gossip::Config {
+        nickname: settings.nickname.clone(),
+        version: "0.1.0".to_owned(),
+        boot_id: 1,
+        port: 6783,
+        ranges: settings.ranges.clone(),
+        init: Init::Founder,
+        targets: 1,
+        cool_down: Duration::from_secs(30),
+    };
+    Engine::new(settings, gossip, identity(n), [n; 32], restored, at(0)).unwrap()
+}
+
+/// Carries out everything but the network, and answers what is left. Writes go to `disk`.
+fn drain(
+    engine: &mut Engine,
+    disk: &mut BTreeMap<&'static str, Vec<u8>>,
+    now: Time,
+) -> Vec<Output> {
+    let mut left = Vec::new();
+    while let Some(output) = engine.poll_output() {
+        match output {
+            Output::Save { kind, token, bytes } => {
+                let name = match kind {
+                    Kind::Gossip => "gossip",
+                    Kind::Attachments => "attachments",
+                    Kind::Targets => "targets",
+                };
+                disk.insert(name, bytes);
+                engine.handle_saved(kind, token, now);
+            }
+            other => left.push(other),
+        }
+    }
+    left
+}
+
+fn restored(disk: &BTreeMap<&'static str, Vec<u8>>) -> Restored {
+    Restored {
+        gossip: disk.get("gossip").cloned(),
+        attachments: disk
+            .get("attachments")
+            .map(|bytes| serde_json::from_slice(bytes).unwrap())
+            .unwrap_or_default(),
+        targets: disk.get("targets").map(|bytes| serde_json::from_slice(bytes).unwrap()),
+    }
+}
+
+fn request(container: &str) -> weft_api::attach::AttachRequest {
+    weft_api::attach::AttachRequest {
+        container: container.to_owned(),
+        ifname: "eth0".to_owned(),
+        namespace: None,
+        pod: None,
+        labels: BTreeMap::new(),
+        ports: Vec::new(),
+        ips: Vec::new(),
+    }
+}
+
+fn query(container: &str) -> AttachmentQuery {
+    AttachmentQuery { container: Some(container.to_owned()), ifname: None }
+}
+
+fn link(id: u64, peer: u8, dialled: bool, boot_id: u64, dial_number: u64) -> LinkInfo {
+    let address = "192.0.2.1:6783".parse().unwrap();
+    let peer = identity(peer).name();
+    LinkInfo {
+        id,
+        peer,
+        address,
+        dialled: dialled.then(|| Endpoint::Address(address, peer)),
+        boot_id,
+        dial_number,
+    }
+}
+
+fn closes(outputs: &[Output]) -> Vec<u64> {
+    outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Close { link, .. } => Some(*link),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn attach_is_answered_after_both_files_are_on_disk() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    drain(&mut engine, &mut disk, at(0));
+    disk.clear();
+    engine.attach(7, request("c1"), at(1));
+
+    let mut seen = Vec::new();
+    while let Some(output) = engine.poll_output() {
+        match output {
+            Output::Save { kind, token, .. } => {
+                seen.push(format!("{kind:?}"));
+                engine.handle_saved(kind, token, at(1));
+            }
+            Output::Reply { call, result } => {
+                let Ok(Reply::Attach(reply)) = result else { panic!("{result:?}") };
+                assert_eq!(reply.attachment.mac, "0a:58:0a:20:00:01");
+                seen.push(format!("reply {call} {}", reply.attachment.ips[0]));
+            }
+            _ => {}
+        }
+    }
+    let order: Vec<&str> = seen.iter().map(String::as_str).collect();
+    assert_eq!(order.last(), Some(&"reply 7 10.32.0.1/12"), "{order:?}");
+    let position = |what| order.iter().position(|s| *s == what).expect(what);
+    assert!(position("Gossip") < position("Attachments"), "{order:?}");
+}
+
+#[test]
+fn attach_twice_answers_the_same_and_detach_frees_once() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    let mut ips = Vec::new();
+    for call in 0..2 {
+        engine.attach(call, request("c1"), at(1));
+        for output in drain(&mut engine, &mut disk, at(1)) {
+            if let Output::Reply { result: Ok(Reply::Attach(reply)), .. } = output {
+                ips.push(reply.attachment.ips);
+            }
+        }
+    }
+    assert_eq!(ips.len(), 2);
+    assert_eq!(ips[0], ips[1]);
+    let mut detached = Vec::new();
+    for call in 2..4 {
+        engine.detach(call, &query("c1"), at(2));
+        for output in drain(&mut engine, &mut disk, at(2)) {
+            if let Output::Reply { result: Ok(Reply::Detach(reply)), .. } = output {
+                detached.push(reply.detached.len());
+            }
+        }
+    }
+    assert_eq!(detached, [1, 0]);
+}
+
+#[test]
+fn restart_keeps_addresses_and_frees_what_was_never_handed_out() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    engine.attach(1, request("kept"), at(1));
+    drain(&mut engine, &mut disk, at(1));
+    let before = engine.select(&query("kept"));
+    let attachments = disk["attachments"].clone();
+    // The daemon dies after the ring was saved and before the attachment was.
+    engine.attach(2, request("lost"), at(2));
+    drain(&mut engine, &mut disk, at(2));
+    disk.insert("attachments", attachments);
+
+    let mut engine = founder(1, restored(&disk));
+    drain(&mut engine, &mut disk, at(0));
+    assert_eq!(engine.select(&query("kept")), before);
+    assert!(engine.select(&query("lost")).is_empty());
+    assert_eq!(engine.status(at(0)).ipam.active, 1);
+}
+
+#[test]
+fn targets_survive_a_restart_with_the_same_command_line_only() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    engine.connect(1, BTreeSet::from(["h8:6783".to_owned()]), false, at(1));
+    drain(&mut engine, &mut disk, at(1));
+    let engine = founder(1, restored(&disk));
+    assert_eq!(engine.status(at(0)).router.targets, ["h8:6783", "h9:6783"]);
+
+    let mut saved: SavedTargets = serde_json::from_slice(&disk["targets"]).unwrap();
+    saved.launch = BTreeSet::from(["elsewhere:6783".to_owned()]);
+    disk.insert("targets", serde_json::to_vec(&saved).unwrap());
+    let engine = founder(1, restored(&disk));
+    assert_eq!(engine.status(at(0)).router.targets, ["h9:6783"]);
+}
+
+/// Feeds two links to one peer and says which id is left.
+fn kept(us: u8, first: &LinkInfo, second: &LinkInfo) -> u64 {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(us, Restored::default());
+    drain(&mut engine, &mut disk, at(0));
+    assert_eq!(engine.handle_admitted(first, at(1)), Verdict::Accept);
+    let verdict = engine.handle_admitted(second, at(1));
+    let closed = closes(&drain(&mut engine, &mut disk, at(1)));
+    match verdict {
+        Verdict::Accept => assert_eq!(closed, [first.id]),
+        Verdict::Decline(code) => {
+            assert_eq!(code, close_code::DUPLICATE);
+            assert!(closed.is_empty());
+        }
+    }
+    let ids: Vec<u64> = engine.links().map(|(_, link)| link.id).collect();
+    assert_eq!(ids.len(), 1);
+    ids[0]
+}
+
+#[test]
+fn both_ends_keep_the_same_of_two_connections() {
+    let (a, b) = (1, 2);
+    let lower_is_a = identity(a).name() < identity(b).name();
+    // Connection 1 was dialled by a, connection 2 by b; each end may see them in either order.
+    let at_a = [link(1, b, true, 5, 1), link(2, b, false, 5, 1)];
+    let at_b = [link(1, a, false, 6, 1), link(2, a, true, 6, 1)];
+    let expected = if lower_is_a { 1 } else { 2 };
+    assert_eq!(kept(a, &at_a[0], &at_a[1]), expected);
+    assert_eq!(kept(a, &at_a[1], &at_a[0]), expected);
+    assert_eq!(kept(b, &at_b[0], &at_b[1]), expected);
+    assert_eq!(kept(b, &at_b[1], &at_b[0]), expected);
+
+    // Both dialled by a: the later dial, at both ends, in either order.
+    let at_a = [link(1, b, true, 5, 3), link(2, b, true, 5, 4)];
+    let at_b = [link(1, a, false, 6, 3), link(2, a, false, 6, 4)];
+    for (us, pair) in [(a, &at_a), (b, &at_b)] {
+        assert_eq!(kept(us, &pair[0], &pair[1]), 2);
+        assert_eq!(kept(us, &pair[1], &pair[0]), 2);
+    }
+}
+
+#[test]
+fn restarted_peer_is_heard_at_once() {
+    assert_eq!(kept(1, &link(1, 2, true, 5, 9), &link(2, 2, false, 77, 1)), 2);
+    assert_eq!(kept(2, &link(1, 1, false, 5, 9), &link(2, 1, false, 77, 1)), 2);
+}
+
+#[test]
+fn connection_limit_declines_strangers_not_known_peers() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    drain(&mut engine, &mut disk, at(0));
+    assert_eq!(engine.handle_admitted(&link(1, 2, false, 5, 1), at(1)), Verdict::Accept);
+    assert_eq!(engine.handle_admitted(&link(2, 3, false, 5, 1), at(1)), Verdict::Accept);
+    let refused = engine.handle_admitted(&link(3, 4, false, 5, 1), at(1));
+    assert_eq!(refused, Verdict::Decline(close_code::LIMIT));
+    assert_eq!(engine.handle_admitted(&link(4, 3, false, 6, 1), at(1)), Verdict::Accept);
+}
+
+#[test]
+fn data_path_is_probed_until_it_is_confirmed() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    drain(&mut engine, &mut disk, at(0));
+    engine.handle_admitted(&link(1, 2, false, 5, 1), at(1));
+    let probes = |outputs: &[Output]| {
+        outputs.iter().filter(|o| matches!(o, Output::Probe { link: 1, .. })).count()
+    };
+    assert_eq!(probes(&drain(&mut engine, &mut disk, at(1))), 1);
+    engine.handle_timeout(at(2));
+    assert_eq!(probes(&drain(&mut engine, &mut disk, at(2))), 1);
+    assert_eq!(engine.status(at(2)).router.connections.pending, 1);
+    engine.handle_confirmed(1, at(2));
+    assert_eq!(engine.status(at(2)).router.connections.established, 1);
+    engine.handle_timeout(at(3));
+    assert_eq!(probes(&drain(&mut engine, &mut disk, at(3))), 0);
+}
+
+#[test]
+fn detach_answers_the_call_that_waits_for_an_address() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    drain(&mut engine, &mut disk, at(0));
+    engine.attach(1, request("c1"), at(1));
+    // Not drained: the allocation is decided, the write is not done.
+    engine.detach(2, &query("c1"), at(1));
+    let mut answered = BTreeSet::new();
+    for output in drain(&mut engine, &mut disk, at(1)) {
+        if let Output::Reply { call, .. } = output {
+            answered.insert(call);
+        }
+    }
+    assert_eq!(answered, BTreeSet::from([1, 2]));
+    assert!(engine.select(&query("c1")).is_empty());
+    assert_eq!(engine.status(at(1)).ipam.active, 0);
+}
