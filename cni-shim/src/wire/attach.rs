@@ -37,7 +37,7 @@ pub struct Wired {
 /// Pod's comes up, so nothing that the Pod sends is lost for want of a port.
 ///
 /// Not cancel-safe: a future that is dropped half-way leaves what it has made, which
-/// [`super::detach`] removes.
+/// [`super::detach()`] removes.
 ///
 /// # Errors
 /// Any [`WireError`]. What was made is removed again; see [`WireError::NotUndone`] for when that

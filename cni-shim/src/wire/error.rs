@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why wiring failed. After an error of [`super::attach`] nothing that it made is left, but for
+/// Why wiring failed. After an error of [`super::attach()`] nothing that it made is left, but for
 /// [`WireError::NotUndone`].
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
