@@ -112,37 +112,4 @@ fn key(netns: &Path) -> Result<String, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_namespace_has_one_key_however_it_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        std::fs::create_dir(root.join("run")).unwrap();
-        std::os::unix::fs::symlink(root.join("run"), root.join("var-run")).unwrap();
-        std::fs::write(root.join("run/a"), "").unwrap();
-        let key = root.join("run/a");
-        assert_eq!(existing(&root.join("var-run/a")).unwrap(), key);
-        assert_eq!(existing(&root.join("run/../run/./a")).unwrap(), key);
-        std::fs::remove_file(&key).unwrap();
-        assert_eq!(as_canonical(&root.join("var-run/a")), key);
-    }
-
-    #[test]
-    fn a_namespace_that_is_not_there_is_named() {
-        let error = existing(Path::new("/nowhere/ns")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot open the network namespace /nowhere/ns: No such file or directory (os error 2): \
-             give the path of one that exists, `ip netns add NAME` makes /run/netns/NAME"
-        );
-        assert_eq!(error.exit(), super::super::Exit::Failed);
-    }
-
-    #[test]
-    fn a_namespace_of_a_process_has_its_own_path_as_key() {
-        let own = format!("/proc/{}/ns/net", std::process::id());
-        assert_eq!(existing(Path::new(&own)).unwrap(), Path::new(&own));
-    }
-}
+mod tests;

@@ -45,22 +45,10 @@ fn start_logging(level: LogLevel) {
     }));
 }
 
-/// What is in force, without the secret; then what the operator should know about it.
+/// What is in force, the secret left out by its type; then what the operator should know about it.
+/// Only the latter is above DEBUG: where the launch fails, its reason should stand alone.
 fn log_config(config: &Config) {
-    let shown = |items: &[String]| items.join(",");
-    let texts: Vec<_> = config.peers.iter().map(ToString::to_string).collect();
-    let ranges: Vec<_> = config.ipalloc_range.iter().map(ToString::to_string).collect();
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        nickname = config.nickname,
-        port = config.port,
-        range = shown(&ranges),
-        peers = shown(&texts),
-        data_dir = %config.data_dir.display(),
-        socket = %config.socket.display(),
-        "launching"
-    );
-    tracing::debug!(?config, "configuration");
+    tracing::debug!(version = env!("CARGO_PKG_VERSION"), ?config, "launching");
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
