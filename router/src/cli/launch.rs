@@ -29,10 +29,11 @@ pub(super) fn launch(args: &LaunchArgs, socket: Option<&PathBuf>) -> Result<(), 
 /// Logs to stderr; a panic is logged too, so that it does not get lost among a service's output.
 fn start_logging(level: LogLevel) {
     // Every target of this workspace begins with "weft". The libraries below have their say only
-    // where something is wrong: their own traces would drown ours.
+    // where something is wrong: their own traces would drown ours. That a peer's network is
+    // unreachable is told per connection by `weft status`, not per packet by quinn's socket.
     let others = level.min(LogLevel::Warn);
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(format!("{others},weft={level}")))
+        .with_env_filter(EnvFilter::new(format!("{others},quinn_udp=error,weft={level}")))
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .finish();
