@@ -2,15 +2,37 @@
 //!
 //! The rules and the argument why no address has two owners are in `docs/ipam.md`.
 
+mod check;
+mod consensus;
+mod donate;
 mod error;
+mod found;
+mod limits;
+mod local;
+mod request;
+mod restore;
+mod ring;
+mod spans;
+#[cfg(test)]
+mod tests;
 mod types;
+mod universe;
+mod validate;
+mod view;
 mod wire;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use weft_crypto::PeerName;
 
+use self::{
+    consensus::Consensus, donate::Asking, local::Local, request::Pending, restore::Own,
+    ring::Segment, universe::Universe, validate::NO_RING,
+};
 pub use self::{
     error::{AllocateError, Misbehaved, RestoreError},
     types::{
@@ -36,12 +58,49 @@ use crate::Time;
 /// 3. call [`Ipam::handle_timeout`] at [`Ipam::poll_timeout`].
 pub struct Ipam {
     config: IpamConfig,
+    universe: Universe,
+    seed: [u8; 32],
+    /// The content of the own `Space` record.
+    own: Own,
+    /// Whether the own share of a ring was claimed.
+    founded: bool,
+    local: Local,
+    /// For each asker its want that was served last.
+    served: BTreeMap<PeerName, u64>,
+    asking: Asking,
+    consensus: Option<Consensus>,
+    /// What others published, checked. Never this node's own.
+    spaces: BTreeMap<PeerName, Space>,
+    wants: BTreeMap<PeerName, Want>,
+    /// Nodes that were configured with other ranges, and those ranges.
+    other_ranges: BTreeMap<PeerName, String>,
+    reachable: BTreeSet<PeerName>,
+    synced: BTreeSet<PeerName>,
+    pending: VecDeque<Pending>,
+    next_request: u64,
+    outcomes: VecDeque<(RequestId, Result<Vec<IpNet>, AllocateError>)>,
+    /// Free addresses by range, and addresses in use, as told in the own record.
+    advert: (Vec<u64>, u64),
+    /// When a change of these counts is to be told at latest.
+    advert_at: Option<Time>,
+    /// The fold of all claims.
+    segments: Vec<Segment>,
+    generation: u64,
+    /// Whether the content of the own record changed since its revision was made.
+    touched: bool,
+    /// Whether claims changed since the fold.
+    stale: bool,
+    publish_space: bool,
+    publish_want: bool,
+    publish_paxos: bool,
+    told_paxos: bool,
+    dirty: bool,
     stats: IpamStats,
 }
 
 impl Ipam {
     /// The machine of a node that starts, with what it saved before, if anything. `seed` makes the
-    /// name of a ring that this node may found, and the pauses of the consensus, unlike any other's.
+    /// name of a ring that this node may found unlike any other's.
     ///
     /// # Errors
     /// See [`RestoreError`].
@@ -51,21 +110,55 @@ impl Ipam {
         seed: [u8; 32],
         now: Time,
     ) -> Result<Self, RestoreError> {
-        let _ = (restored, seed, now);
-        Ok(Self { config, stats: IpamStats::default() })
+        Self::build(config, restored, seed, now)
     }
 
     /// Takes in what another node publishes about its space; `None` if it took that back.
     ///
     /// # Errors
-    /// [`Misbehaved`] if the record makes no sense; nothing has changed but the counter.
+    /// [`Misbehaved`] if the record makes no sense; nothing has changed but the counter, and what
+    /// [`Ipam::conflicts`] says about nodes with other ranges.
     pub fn handle_space(
         &mut self,
         origin: PeerName,
         space: Option<Space>,
         now: Time,
     ) -> Result<(), Misbehaved> {
-        let _ = (origin, space, now);
+        if origin == self.config.name {
+            return Ok(());
+        }
+        let taken = self.take_space(origin, space);
+        self.stats.misbehaved += u64::from(taken.is_err());
+        self.settle(now);
+        taken
+    }
+
+    fn take_space(&mut self, origin: PeerName, space: Option<Space>) -> Result<(), Misbehaved> {
+        let Some(space) = space else {
+            self.stale |= self.spaces.remove(&origin).is_some();
+            self.other_ranges.remove(&origin);
+            return Ok(());
+        };
+        if self.spaces.get(&origin).is_some_and(|known| space.revision <= known.revision) {
+            return Ok(());
+        }
+        let checked = validate::space(origin, &space, &self.universe);
+        if let Err(Misbehaved::OtherRanges { theirs, .. }) = &checked {
+            self.other_ranges.insert(origin, theirs.clone());
+        }
+        checked?;
+        self.take_over(origin, &space)?;
+        self.drop_taken(origin, &space);
+        self.other_ranges.remove(&origin);
+        let known = self.spaces.get(&origin);
+        let more_free = known.is_none_or(|known| known.free != space.free);
+        if more_free {
+            self.asking.tried.remove(&origin);
+        }
+        self.stale |= known.is_none_or(|known| {
+            known.owned != space.owned || known.grants != space.grants || known.ring != space.ring
+        });
+        self.spaces.insert(origin, space);
         Ok(())
     }
 
@@ -79,7 +172,21 @@ impl Ipam {
         want: Option<Want>,
         now: Time,
     ) -> Result<(), Misbehaved> {
-        let _ = (origin, want, now);
+        if origin == self.config.name {
+            return Ok(());
+        }
+        match want {
+            None => {
+                self.wants.remove(&origin);
+            }
+            Some(want) => {
+                let checked = validate::want(origin, &want, &self.universe);
+                self.stats.misbehaved += u64::from(checked.is_err());
+                checked?;
+                self.wants.insert(origin, want);
+            }
+        }
+        self.settle(now);
         Ok(())
     }
 
@@ -93,45 +200,119 @@ impl Ipam {
         paxos: Option<Paxos>,
         now: Time,
     ) -> Result<(), Misbehaved> {
-        let _ = (origin, paxos, now);
+        if origin == self.config.name {
+            return Ok(());
+        }
+        let checked = paxos.as_ref().map_or(Ok(()), |paxos| validate::paxos(origin, paxos));
+        self.stats.misbehaved += u64::from(checked.is_err());
+        checked?;
+        if let Some(consensus) = &mut self.consensus {
+            consensus.handle(origin, paxos);
+        }
+        self.settle(now);
         Ok(())
     }
 
     /// Tells which other nodes records can be exchanged with, directly or through others.
     pub fn handle_reachable(&mut self, reachable: &BTreeSet<PeerName>, now: Time) {
-        let _ = (reachable, now);
+        self.reachable.clone_from(reachable);
+        self.settle(now);
     }
 
     /// Tells that a neighbour and this node hold the same records, or did a moment ago: so a ring
     /// that the neighbour knows is known here.
     pub fn handle_synced(&mut self, with: PeerName, now: Time) {
-        let _ = (with, now);
+        self.synced.insert(with);
+        self.settle(now);
     }
 
     /// Does what is due. Call it at [`Ipam::poll_timeout`]; earlier or later does no harm.
     pub fn handle_timeout(&mut self, now: Time) {
-        let _ = now;
+        self.settle(now);
     }
 
     /// When [`Ipam::handle_timeout`] wants to be called; `None` while nothing is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        let deadline = self.pending.iter().map(|pending| pending.deadline).min();
+        let ask = self.asking.current.is_some().then_some(self.asking.retry_at);
+        let vote = self.consensus.as_ref().filter(|_| !self.founded).and_then(Consensus::next);
+        [deadline, ask, vote, self.advert_at, self.local.next_warm()].into_iter().flatten().min()
+    }
+
+    /// Brings everything into the state that follows from what is known: each public entry ends
+    /// here, and a second call at the same time changes nothing.
+    fn settle(&mut self, now: Time) {
+        self.local.warm(now);
+        self.found_together(now);
+        self.serve_requests(now);
+        self.serve_wants();
+        self.ask(now);
+        self.advertise(now);
+        if self.touched {
+            self.touched = false;
+            self.stale = true;
+            self.own.revision += 1;
+            self.publish_space = true;
+            self.dirty = true;
+        }
+        if std::mem::take(&mut self.stale) {
+            self.refold();
+        }
+    }
+
+    /// Tells how much is free: with any other change of the record; at once if it matters to those
+    /// who look for a donor; else a while later.
+    fn advertise(&mut self, now: Time) {
+        if self.own.ring == NO_RING {
+            return;
+        }
+        let free = |place| u64::try_from(self.free(place)).unwrap_or(u64::MAX);
+        let free: Vec<u64> = self.universe.iter().map(|(place, _)| free(place)).collect();
+        let current = (free, self.active());
+        if current == self.advert {
+            self.advert_at = None;
+            return;
+        }
+        let told = |place: usize| self.advert.0.get(place).copied().unwrap_or(0);
+        let matters = current.0.iter().enumerate().any(|(place, &is)| {
+            let was = told(place);
+            (was == 0) != (is == 0) || is / 2 > was || is < was / 2
+        });
+        let due = self.advert_at.is_some_and(|at| at <= now);
+        if self.touched || matters || due {
+            self.advert = current;
+            self.advert_at = None;
+            self.touched = true;
+        } else if self.advert_at.is_none() {
+            self.advert_at = Some(now + limits::ADVERT_DELAY);
+        }
     }
 
     /// The next record to publish in this node's name: the newest state, each change once. After a
-    /// restart all records that are in force come out again.
+    /// restart all records that are in force come out again, but for a want, which is asked anew.
     pub fn poll_publish(&mut self) -> Option<Publish> {
+        if std::mem::take(&mut self.publish_space) {
+            return Some(Publish::Space(self.space()));
+        }
+        if std::mem::take(&mut self.publish_paxos)
+            && let Some(consensus) = &self.consensus
+        {
+            return Some(Publish::Paxos(consensus.mine().clone()));
+        }
+        if std::mem::take(&mut self.publish_want) {
+            return Some(Publish::Want(self.asking.current.clone()));
+        }
         None
     }
 
     /// All that must survive a crash.
     pub fn snapshot(&self) -> IpamSnapshot {
-        IpamSnapshot::V1(SnapshotV1::default())
+        self.save()
     }
 
     /// Whether [`Ipam::snapshot`] must be made durable again; true once after each change.
     pub fn dirty(&mut self) -> bool {
-        false
+        std::mem::take(&mut self.dirty)
     }
 
     /// Asks for addresses for the owner `key`, who gets the same ones again if it has some. The
@@ -143,93 +324,94 @@ impl Ipam {
         deadline: Time,
         now: Time,
     ) -> RequestId {
-        let _ = (key, request, deadline, now);
-        RequestId(0)
+        let id = self.queue_request(key, &request, deadline);
+        self.settle(now);
+        id
     }
 
     /// Forgets a request and its outcome. Addresses that it got already stay with their owner until
     /// [`Ipam::release`].
     pub fn cancel(&mut self, id: RequestId) {
-        let _ = id;
+        self.pending.retain(|pending| pending.id != id);
+        self.outcomes.retain(|(done, _)| *done != id);
     }
 
     /// Frees the addresses of an owner and fails its waiting requests. Returns what it had.
     pub fn release(&mut self, key: &str, now: Time) -> Vec<IpAddr> {
-        let _ = (key, now);
-        Vec::new()
+        let freed = self.release_key(key, now);
+        self.settle(now);
+        freed
     }
 
     /// The next request that is done: addresses with the prefix length of their range, or why not.
     pub fn poll_outcome(&mut self) -> Option<(RequestId, Result<Vec<IpNet>, AllocateError>)> {
-        None
+        self.outcomes.pop_front()
     }
 
     /// Takes a newer record of this node's own, which others held, as the truth: the disk lost what
-    /// was promised. Addresses that it does not cover are given up; returns who held them.
+    /// was promised. Addresses that it does not cover are given up; returns who held them. A record
+    /// that is not newer, or makes no sense, changes nothing.
     pub fn adopt(&mut self, space: Space, now: Time) -> Vec<(String, Vec<IpNet>)> {
-        let _ = (space, now);
-        Vec::new()
+        self.take_as_own(&space, now)
     }
 
     /// Who holds which addresses on this node, by owner.
     pub fn allocations(&self) -> impl Iterator<Item = (&str, Vec<IpNet>)> {
-        std::iter::empty()
+        self.local
+            .iter()
+            .map(|(key, held)| (key, held.iter().map(|n| self.universe.with_prefix(*n)).collect()))
     }
 
     /// The node that packets to `ip` are for.
     pub fn owner_of(&self, ip: IpAddr) -> Option<PeerName> {
-        let _ = ip;
-        None
+        ring::find(&self.segments, universe::number(ip)).map(|segment| segment.owner)
     }
 
     /// All of the ring: sorted, disjoint, consecutive spans of one owner in one piece, this node's
     /// own included.
     pub fn routes(&self) -> Vec<Route> {
-        Vec::new()
+        self.list_routes()
     }
 
     /// Differs from an earlier value whenever [`Ipam::routes`] does.
     pub fn routes_generation(&self) -> u64 {
-        0
+        self.generation
     }
 
     /// The owners of space, by name.
     pub fn owners(&self) -> Vec<OwnerView> {
-        Vec::new()
+        self.list_owners()
     }
 
     /// What this machine does or waits for, in words; `nick` gives people's names for nodes.
     pub fn state(&self, nick: &dyn Fn(PeerName) -> String) -> String {
-        Waiting::Ready.describe(nick)
+        self.waiting().describe(nick)
     }
 
-    /// Whether this node has space of every range, so that Pods can get addresses.
+    /// Whether Pods can get addresses here: this node has space of every range, or is an observer
+    /// that can ask for it.
     pub fn ready(&self) -> bool {
-        false
+        self.settled() || self.idle()
     }
 
     /// What should not be, sorted.
     pub fn conflicts(&self) -> Vec<Conflict> {
-        Vec::new()
+        self.list_conflicts()
     }
 
     /// Addresses of the first range that this node owns, at most `u64::MAX`.
     pub fn owned(&self) -> u64 {
-        0
+        let owned = self.universe.get(0).map_or(0, |range| self.owned_in(range));
+        u64::try_from(owned).unwrap_or(u64::MAX)
     }
 
     /// Addresses of the first range in use on this node.
     pub fn active(&self) -> u64 {
-        0
+        self.local.held_count(0) as u64
     }
 
     /// What happened so far.
     pub fn stats(&self) -> &IpamStats {
         &self.stats
-    }
-
-    /// Panics unless the state is as the rules demand. For tests and the simulator.
-    pub fn check_invariants(&self) {
-        assert!(!self.config.ranges.is_empty());
     }
 }

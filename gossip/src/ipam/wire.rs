@@ -136,6 +136,8 @@ pub struct SnapshotV1 {
     pub served: Vec<(RawName, u64)>,
     /// The number of the last own want.
     pub want_seq: u64,
+    /// Whether the own share of a ring founded by several was claimed: it is claimed only once.
+    pub founded: bool,
     /// The own part in the consensus, where it took part.
     pub paxos: Option<Paxos>,
 }

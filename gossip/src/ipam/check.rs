@@ -1,0 +1,43 @@
+//! What must hold at all times, for tests and the simulator.
+
+use super::{Ipam, universe::address, validate};
+
+impl Ipam {
+    /// Panics unless the state is as the rules demand.
+    pub fn check_invariants(&self) {
+        let space = self.space();
+        let sound = validate::space(self.config.name, &space, &self.universe);
+        assert_eq!(sound, Ok(()), "the own record makes sense: {space:?}");
+
+        let mut held = 0;
+        for (place, range) in self.universe.iter() {
+            for number in self.local.held(place) {
+                let ip = address(number);
+                held += 1;
+                assert!(range.usable(number), "{ip} may be handed out");
+                assert!(self.own.owned.contains(number), "{ip} is in use and owned");
+                let key = self.local.holder(place, number).unwrap_or_default();
+                let listed = self.local.held_by(key).is_some_and(|held| held.contains(&number));
+                assert!(listed, "{ip} is listed under its owner {key}");
+            }
+        }
+        let listed: usize = self.local.iter().map(|(_, numbers)| numbers.len()).sum();
+        assert_eq!(held, listed, "no address is listed twice");
+        for number in self.local.cooling() {
+            let ip = address(number);
+            assert!(self.own.owned.contains(number), "{ip} is cooling and owned");
+            let place = self.universe.range_of(number, number).map_or(0, |(place, _)| place);
+            assert!(self.local.holder(place, number).is_none(), "{ip} is cooling and not in use");
+        }
+
+        for (a, b) in self.segments.iter().zip(self.segments.iter().skip(1)) {
+            assert!(a.end < b.start, "the ring is sorted and disjoint: {a:?} {b:?}");
+        }
+        for span in self.own.owned.iter() {
+            for number in [span.start, span.end] {
+                let owner = self.owner_of(address(number));
+                assert_eq!(owner, Some(self.config.name), "{} is this node's", address(number));
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Making a ring where there is none.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+use weft_crypto::PeerName;
+
+use super::{
+    Init, Ipam,
+    consensus::{View, named, ring_id},
+    validate::NO_RING,
+    wire::{RawName, RingId, Span},
+};
+use crate::Time;
+
+impl Ipam {
+    /// At the start: a node that shall found the ring and has none owns everything.
+    pub(super) fn found_alone(&mut self) {
+        if self.own.ring != NO_RING || self.founded {
+            return;
+        }
+        match &self.config.init {
+            Init::Founder => {}
+            Init::Auto if self.config.targets == 0 => {}
+            Init::Auto | Init::Observer | Init::Consensus(_) | Init::Seed(_) => return,
+        }
+        let mut text = self.config.name.as_bytes().to_vec();
+        text.extend_from_slice(&self.fresh());
+        let ring = named(b"founder", &text);
+        self.claim_share(ring, &[*self.config.name.as_bytes()]);
+    }
+
+    /// Takes the own share of a ring that was founded by several, if this node is one of them.
+    pub(super) fn found_together(&mut self, now: Time) {
+        if let Init::Seed(names) = &self.config.init {
+            let names: BTreeSet<RawName> = names.iter().map(|name| *name.as_bytes()).collect();
+            let names: Vec<RawName> = names.into_iter().collect();
+            let mut text = self.universe.to_string().into_bytes();
+            names.iter().for_each(|name| text.extend_from_slice(name));
+            self.claim_share(named(b"seed", &text), &names);
+            return;
+        }
+        if self.consensus.is_none() || self.founded {
+            return;
+        }
+        let ring_known = self.ring_in_view().is_some();
+        let nonce = self.fresh();
+        let rings: BTreeSet<RingId> = self.spaces.values().map(|space| space.ring).collect();
+        let Some(consensus) = &mut self.consensus else { return };
+        let synced = self.synced.iter().any(|name| self.reachable.contains(name));
+        let view = View { reachable: &self.reachable, ring_known, synced };
+        let changed = consensus.step(&view, nonce, now);
+        let decided = consensus.decided(&rings).cloned();
+        // A node that finds a ring has nothing to vote about, and keeps quiet unless it did already.
+        let voted = consensus.mine().promised.round > 0;
+        if changed || (!self.told_paxos && (voted || !ring_known)) {
+            self.told_paxos = true;
+            self.publish_paxos = true;
+            self.dirty = true;
+        }
+        if let Some(founding) = decided {
+            self.claim_share(ring_id(&founding), &founding.founders);
+        }
+    }
+
+    /// Claims this node's even share of the ranges as one of `founders`, sorted by name. Once in
+    /// the life of the node, and only if it is in no other ring.
+    fn claim_share(&mut self, ring: RingId, founders: &[RawName]) {
+        let me = self.config.name.as_bytes();
+        let Ok(place) = founders.binary_search(me) else { return };
+        let fits = self.own.ring == NO_RING || self.own.ring == ring;
+        if self.founded || !fits {
+            return;
+        }
+        let (place, count) = (place as u128, founders.len() as u128);
+        for (_, range) in self.universe.iter() {
+            let (first, after) = (range.size() * place / count, range.size() * (place + 1) / count);
+            if first < after {
+                let (start, end) = (range.start + first, range.start + (after - 1));
+                if !self.own.owned.overlaps(start, end) {
+                    self.own.owned.insert(Span { start, end, version: 1 });
+                }
+            }
+        }
+        self.own.ring = ring;
+        self.founded = true;
+        self.touched = true;
+        tracing::info!(founders = founders.len(), "founded the ring");
+    }
+
+    /// Sixteen bytes that differ from node to node and from seed to seed.
+    fn fresh(&self) -> [u8; 16] {
+        let hash = Sha256::new().chain_update(self.seed).chain_update(b"ring").finalize();
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(hash.iter()).for_each(|(to, from)| *to = *from);
+        bytes
+    }
+
+    /// The founders that this node waits for.
+    pub(super) fn founders(&self) -> Vec<PeerName> {
+        match &self.config.init {
+            Init::Seed(names) => {
+                names.iter().filter(|name| **name != self.config.name).copied().collect()
+            }
+            Init::Auto | Init::Founder | Init::Observer | Init::Consensus(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Requests for addresses: from the own space at once, or when there is some.
+
+use std::{collections::VecDeque, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    AllocateError, Ipam, Request, RequestId, Waiting,
+    limits::MAX_PENDING,
+    universe::{address, number},
+};
+use crate::Time;
+
+/// A request that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) id: RequestId,
+    pub(super) key: String,
+    /// Addresses asked for by name, each with the place of its range; empty for any.
+    pub(super) wanted: Vec<(usize, u128)>,
+    pub(super) deadline: Time,
+}
+
+/// What became of one look at a request.
+enum Progress {
+    Done(Vec<IpNet>),
+    Failed(AllocateError),
+    Waits,
+}
+
+impl Ipam {
+    /// Queues a request, or fails it if it can never be met.
+    pub(super) fn queue_request(
+        &mut self,
+        key: &str,
+        request: &Request,
+        deadline: Time,
+    ) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request = self.next_request.wrapping_add(1);
+        let wanted = match self.named(&request.wanted) {
+            Ok(_) if self.pending.len() >= MAX_PENDING => Err(AllocateError::TooMany),
+            other => other,
+        };
+        match wanted {
+            Ok(wanted) => {
+                self.pending.push_back(Pending { id, key: key.to_owned(), wanted, deadline });
+            }
+            Err(error) => self.finish(id, Err(error)),
+        }
+        id
+    }
+
+    /// Addresses asked for by name, checked against the ranges.
+    fn named(&self, wanted: &[IpNet]) -> Result<Vec<(usize, u128)>, AllocateError> {
+        let mut named: Vec<(usize, u128)> =
+            Vec::with_capacity(wanted.len().min(self.universe.len()));
+        for net in wanted {
+            let ip = net.addr();
+            let number = number(ip);
+            let Some((place, range)) = self.universe.range_of(number, number) else {
+                return Err(AllocateError::OutsideRange { ip, ranges: self.universe.to_string() });
+            };
+            if !range.usable(number) {
+                return Err(AllocateError::Reserved(ip));
+            }
+            if named.iter().any(|(other, _)| *other == place) {
+                return Err(AllocateError::Twice(ip));
+            }
+            named.push((place, number));
+        }
+        Ok(named)
+    }
+
+    /// Meets the requests that can be met, fails those whose time is up.
+    pub(super) fn serve_requests(&mut self, now: Time) {
+        for pending in std::mem::take(&mut self.pending) {
+            match self.try_request(&pending) {
+                Progress::Done(nets) => self.finish(pending.id, Ok(nets)),
+                Progress::Failed(error) => self.finish(pending.id, Err(error)),
+                Progress::Waits => self.pending.push_back(pending),
+            }
+        }
+        // What they wait for is judged with all of them in the queue.
+        let (late, rest): (VecDeque<Pending>, VecDeque<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|p| p.deadline <= now);
+        let waiting: Vec<Waiting> = late.iter().map(|p| self.waiting_for(p)).collect();
+        self.pending = rest;
+        for (pending, waiting) in late.into_iter().zip(waiting) {
+            self.finish(pending.id, Err(AllocateError::Deadline { waiting }));
+        }
+    }
+
+    fn try_request(&mut self, pending: &Pending) -> Progress {
+        if let Some(held) = self.local.held_by(&pending.key) {
+            let same = pending.wanted.is_empty()
+                || (pending.wanted.len() == held.len()
+                    && pending.wanted.iter().all(|(_, number)| held.contains(number)));
+            let nets: Vec<IpNet> = held.iter().map(|n| self.universe.with_prefix(*n)).collect();
+            return match nets.first() {
+                Some(first) if !same => Progress::Failed(AllocateError::HeldOtherwise {
+                    key: pending.key.clone(),
+                    held: *first,
+                }),
+                _ => Progress::Done(nets),
+            };
+        }
+        let numbers = if pending.wanted.is_empty() {
+            let lowest = |(place, range)| {
+                let number = self.local.lowest_free(place, range, &self.own.owned)?;
+                Some((place, number))
+            };
+            match self.universe.iter().map(lowest).collect::<Option<Vec<_>>>() {
+                Some(numbers) => numbers,
+                None => return Progress::Waits,
+            }
+        } else {
+            for &(place, number) in &pending.wanted {
+                match self.check_named(place, number) {
+                    None => {}
+                    Some(progress) => return progress,
+                }
+            }
+            pending.wanted.clone()
+        };
+        self.local.hold(&pending.key, &numbers);
+        self.dirty = true;
+        Progress::Done(numbers.iter().map(|&(_, n)| self.universe.with_prefix(n)).collect())
+    }
+
+    /// Whether an address asked for by name stands in the way; `None` if it can be had. One that is
+    /// cooling can: whoever asks for it by name wants it back.
+    fn check_named(&self, place: usize, number: u128) -> Option<Progress> {
+        let ip = address(number);
+        if let Some(holder) = self.local.holder(place, number) {
+            let key = holder.to_owned();
+            return Some(Progress::Failed(AllocateError::InUse { ip, key }));
+        }
+        if self.own.owned.contains(number) {
+            return None;
+        }
+        match self.owner_of(ip) {
+            Some(owner) if owner != self.config.name => {
+                Some(Progress::Failed(AllocateError::OwnedElsewhere { ip, owner }))
+            }
+            _ => Some(Progress::Waits),
+        }
+    }
+
+    fn waiting_for(&self, pending: &Pending) -> Waiting {
+        let missing = pending.wanted.iter().find(|(_, n)| !self.own.owned.contains(*n));
+        match missing {
+            Some(&(_, number)) if self.ring_in_view().is_some() => {
+                Waiting::Unowned(address(number))
+            }
+            _ => self.why_not(),
+        }
+    }
+
+    /// Whether somebody waits for any address of a range and there is none.
+    pub(super) fn short_of(&self, place: usize) -> bool {
+        self.free(place) == 0 && self.pending.iter().any(|pending| pending.wanted.is_empty())
+    }
+
+    /// Frees what `key` holds and fails what it waits for.
+    pub(super) fn release_key(&mut self, key: &str, now: Time) -> Vec<IpAddr> {
+        let (gone, rest): (VecDeque<Pending>, VecDeque<Pending>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.key == key);
+        self.pending = rest;
+        for pending in gone {
+            self.finish(pending.id, Err(AllocateError::Released));
+        }
+        let numbers = self.local.release(key, now + self.config.cool_down);
+        self.dirty |= !numbers.is_empty();
+        self.stats.released += numbers.len() as u64;
+        numbers.into_iter().map(address).collect()
+    }
+
+    fn finish(&mut self, id: RequestId, outcome: Result<Vec<IpNet>, AllocateError>) {
+        match outcome {
+            Ok(_) => self.stats.allocated += 1,
+            Err(_) => self.stats.failed += 1,
+        }
+        self.outcomes.push_back((id, outcome));
+    }
+}

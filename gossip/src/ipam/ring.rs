@@ -1,0 +1,91 @@
+//! The fold of all claims into one map of addresses to owners: a pure function of the claims.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weft_crypto::PeerName;
+
+use super::wire::Span;
+
+/// A node's word that addresses are its own, or that it gave them to `owner`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) owner: PeerName,
+    pub(super) span: Span,
+}
+
+/// Consecutive addresses with one owner after the fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) start: u128,
+    pub(super) end: u128,
+    pub(super) owner: PeerName,
+    /// Another node that claims the same addresses with the same right.
+    pub(super) rival: Option<PeerName>,
+}
+
+/// The order of claims on one address: the greatest wins. This node's own claim beats all (nobody
+/// can take an address from this node by saying so); then the higher version; then the lower name.
+type Rank = (bool, u64, std::cmp::Reverse<PeerName>);
+
+/// Folds `claims` from the point of view of `me`: sorted, disjoint segments; addresses that nobody
+/// claims are in none.
+///
+/// Independent of the order of the claims, and indifferent to repetition: the winner of an address
+/// is the greatest in a total order.
+pub(super) fn fold(claims: &[Claim], me: PeerName) -> Vec<Segment> {
+    let mut starts: BTreeMap<u128, Vec<Rank>> = BTreeMap::new();
+    // Keyed by the first address after the claim; the last address of all cannot be in a range.
+    let mut ends: BTreeMap<u128, Vec<Rank>> = BTreeMap::new();
+    let mut edges = BTreeSet::new();
+    for claim in claims {
+        let rank = (claim.owner == me, claim.span.version, std::cmp::Reverse(claim.owner));
+        let after = claim.span.end.saturating_add(1);
+        starts.entry(claim.span.start).or_default().push(rank);
+        ends.entry(after).or_default().push(rank);
+        edges.extend([claim.span.start, after]);
+    }
+
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut active: BTreeMap<Rank, usize> = BTreeMap::new();
+    let mut edges = edges.into_iter().peekable();
+    while let Some(edge) = edges.next() {
+        for rank in ends.get(&edge).into_iter().flatten() {
+            if let Some(count) = active.get_mut(rank) {
+                *count -= 1;
+                if *count == 0 {
+                    active.remove(rank);
+                }
+            }
+        }
+        for rank in starts.get(&edge).into_iter().flatten() {
+            *active.entry(*rank).or_default() += 1;
+        }
+        let (Some((winner, _)), Some(&next)) = (active.last_key_value(), edges.peek()) else {
+            continue;
+        };
+        let owner = winner.2.0;
+        let rival = active
+            .keys()
+            .rev()
+            .find(|rank| rank.2.0 != owner && rank.1 >= winner.1)
+            .map(|rank| rank.2.0);
+        let end = next - 1;
+        match segments.last_mut() {
+            Some(last)
+                if last.end.checked_add(1) == Some(edge)
+                    && last.owner == owner
+                    && last.rival == rival =>
+            {
+                last.end = end;
+            }
+            _ => segments.push(Segment { start: edge, end, owner, rival }),
+        }
+    }
+    segments
+}
+
+/// The segment that holds `number`.
+pub(super) fn find(segments: &[Segment], number: u128) -> Option<&Segment> {
+    let after = segments.partition_point(|segment| segment.start <= number);
+    segments.get(after.checked_sub(1)?).filter(|segment| number <= segment.end)
+}

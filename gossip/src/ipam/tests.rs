@@ -1,0 +1,1 @@
+//! Tests of the ring and the allocator.

@@ -1,0 +1,216 @@
+//! What can be seen of the ring from outside: routes, owners, the state in words.
+
+use std::collections::BTreeMap;
+
+use weft_crypto::PeerName;
+
+use super::{
+    Conflict, Init, Ipam, OwnerView, Route, Waiting,
+    ring::{Claim, fold},
+    universe::{Range, address},
+    validate::NO_RING,
+    wire::{RingId, Space},
+};
+
+impl Ipam {
+    /// The ring this node is in, or would join: of several the one with the lowest name, so that
+    /// newcomers agree.
+    pub(super) fn ring_in_view(&self) -> Option<RingId> {
+        if self.own.ring != NO_RING {
+            return Some(self.own.ring);
+        }
+        self.spaces.values().map(|space| space.ring).filter(|ring| *ring != NO_RING).min()
+    }
+
+    /// Computes the map of owners anew.
+    pub(super) fn refold(&mut self) {
+        let me = self.config.name;
+        let own_grants = self
+            .own
+            .grants
+            .iter()
+            .map(|grant| Claim { owner: PeerName::from_bytes(grant.to), span: grant.span });
+        let mut claims: Vec<Claim> =
+            self.own.owned.iter().map(|span| Claim { owner: me, span }).chain(own_grants).collect();
+        for (name, space) in self.spaces.iter().filter(|(_, space)| self.same_ring(space)) {
+            claims.extend(claims_of(*name, space));
+        }
+        let segments = fold(&claims, me);
+        if segments != self.segments {
+            self.segments = segments;
+            self.generation += 1;
+        }
+    }
+
+    pub(super) fn list_routes(&self) -> Vec<Route> {
+        let mut routes: Vec<(u128, u128, PeerName)> = Vec::with_capacity(self.segments.len());
+        for segment in &self.segments {
+            match routes.last_mut() {
+                Some((_, end, owner))
+                    if *owner == segment.owner && end.checked_add(1) == Some(segment.start) =>
+                {
+                    *end = segment.end;
+                }
+                _ => routes.push((segment.start, segment.end, segment.owner)),
+            }
+        }
+        let route = |(start, end, owner)| Route { start: address(start), end: address(end), owner };
+        routes.into_iter().map(route).collect()
+    }
+
+    pub(super) fn list_owners(&self) -> Vec<OwnerView> {
+        let Some(range) = self.universe.get(0) else { return Vec::new() };
+        let mut counts: BTreeMap<PeerName, u128> = BTreeMap::new();
+        for segment in &self.segments {
+            let inside = range.start <= segment.start && segment.end <= range.end;
+            let size = if inside { segment.end - segment.start + 1 } else { 0 };
+            *counts.entry(segment.owner).or_default() += size;
+        }
+        counts
+            .into_iter()
+            .map(|(name, count)| {
+                let active = if name == self.config.name {
+                    self.active()
+                } else {
+                    self.spaces.get(&name).map_or(0, |space| space.active)
+                };
+                let share = count as f64 / range.size() as f64;
+                OwnerView {
+                    name,
+                    addresses: u64::try_from(count).unwrap_or(u64::MAX),
+                    share,
+                    active,
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn list_conflicts(&self) -> Vec<Conflict> {
+        let mut conflicts: Vec<Conflict> = self
+            .segments
+            .iter()
+            .filter_map(|segment| {
+                let (start, end) = (address(segment.start), address(segment.end));
+                Some(Conflict::Claimed { start, end, shown: segment.owner, other: segment.rival? })
+            })
+            .collect();
+        let ring = self.ring_in_view();
+        conflicts.extend(
+            self.spaces
+                .iter()
+                .filter(|(_, space)| space.ring != NO_RING && Some(space.ring) != ring)
+                .map(|(name, _)| Conflict::OtherRing { node: *name }),
+        );
+        conflicts.extend(
+            self.other_ranges.iter().map(|(name, theirs)| Conflict::OtherRanges {
+                node: *name,
+                theirs: theirs.clone(),
+            }),
+        );
+        conflicts.sort();
+        conflicts
+    }
+
+    /// Whether this node has space of every range.
+    pub(super) fn settled(&self) -> bool {
+        self.own.ring != NO_RING && self.universe.iter().all(|(_, range)| self.owned_in(range) > 0)
+    }
+
+    /// An observer that needs nothing and could get something.
+    pub(super) fn idle(&self) -> bool {
+        matches!(self.config.init, Init::Observer)
+            && self.pending.is_empty()
+            && self.ring_in_view().is_some()
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        let empty = self.universe.iter().any(|(place, _)| self.free(place) == 0);
+        if let Some(pending) = self.pending.front() {
+            return self.waiting_of_front(pending.wanted.is_empty());
+        }
+        if self.own.ring != NO_RING && !empty {
+            Waiting::Ready
+        } else if self.idle() {
+            Waiting::Idle
+        } else {
+            self.why_not()
+        }
+    }
+
+    /// While requests wait: for space, or, where space is there, for an address asked for by name.
+    fn waiting_of_front(&self, any: bool) -> Waiting {
+        let named = self
+            .pending
+            .iter()
+            .find_map(|p| p.wanted.iter().map(|(_, n)| *n).find(|n| !self.own.owned.contains(*n)));
+        match named {
+            Some(number) if !any && self.ring_in_view().is_some() => {
+                Waiting::Unowned(address(number))
+            }
+            _ => self.why_not(),
+        }
+    }
+
+    /// Why there is no address to hand out.
+    pub(super) fn why_not(&self) -> Waiting {
+        if self.ring_in_view().is_none() {
+            return match (&self.config.init, &self.consensus) {
+                (Init::Seed(_), _) => Waiting::Founders(self.founders()),
+                (_, Some(consensus)) => Waiting::Consensus {
+                    quorum: consensus.quorum(),
+                    known: consensus.known(&self.reachable),
+                },
+                _ => Waiting::Ring,
+            };
+        }
+        if let Some(want) = &self.asking.current {
+            let donor = PeerName::from_bytes(want.donor);
+            if self.can_donate(donor, &want.ranges) {
+                return Waiting::Donor(donor);
+            }
+        }
+        let gives = |name: &PeerName, space: &Space| {
+            !self.reachable.contains(name)
+                && self.same_ring(space)
+                && space.free.iter().any(|free| *free > 0)
+        };
+        let nobody = !self
+            .spaces
+            .iter()
+            .any(|(name, space)| self.reachable.contains(name) && self.same_ring(space));
+        if nobody && self.own.ring == NO_RING
+            || self.spaces.iter().any(|(name, space)| gives(name, space))
+        {
+            Waiting::Unreachable
+        } else {
+            Waiting::Full
+        }
+    }
+
+    /// How many addresses of a range this node owns.
+    pub(super) fn owned_in(&self, range: &Range) -> u128 {
+        self.own.owned.within(range.start, range.end).map(|span| span.end - span.start + 1).sum()
+    }
+
+    /// How many addresses of a range this node could hand out at once.
+    pub(super) fn free(&self, place: usize) -> u128 {
+        let Some(range) = self.universe.get(place) else { return 0 };
+        let usable: u128 = self
+            .own
+            .owned
+            .within(range.start, range.end)
+            .map(|span| range.usable_in(span.start, span.end))
+            .sum();
+        usable.saturating_sub(self.local.busy_count(place))
+    }
+}
+
+/// What a node claims for itself and for those it granted something.
+pub(super) fn claims_of(name: PeerName, space: &Space) -> impl Iterator<Item = Claim> {
+    let owned = space.owned.iter().map(move |span| Claim { owner: name, span: *span });
+    let granted = space
+        .grants
+        .iter()
+        .map(|grant| Claim { owner: PeerName::from_bytes(grant.to), span: grant.span });
+    owned.chain(granted)
+}
