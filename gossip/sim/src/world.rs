@@ -351,6 +351,9 @@ impl World {
             }
             check::promises(&self.hosts)?;
             check::ownership(&self.hosts)?;
+            for (index, host) in self.hosts.iter().enumerate() {
+                check::routes(index, host)?;
+            }
         }
     }
 

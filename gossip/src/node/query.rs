@@ -11,7 +11,7 @@ use weft_crypto::PeerName;
 use super::Node;
 use crate::{
     Stats,
-    ipam::{IpamStats, OwnerView, Route},
+    ipam::{Ipam, IpamStats, OwnerView, Route},
     membership::{self, LinkView, Member},
 };
 
@@ -75,6 +75,11 @@ impl Node {
     /// For each other reachable node the addresses at which reachable nodes see it.
     pub fn candidates(&self) -> BTreeMap<PeerName, BTreeSet<SocketAddr>> {
         membership::candidates(self.name, &self.views.links, &self.reachable)
+    }
+
+    /// The ring and the allocator, to look at.
+    pub fn ipam(&self) -> &Ipam {
+        &self.ipam
     }
 
     /// Who holds which addresses on this node.
