@@ -4,10 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use hkdf::Hkdf;
+use sha2::Sha256;
 use zeroize::ZeroizeOnDrop;
 
 /// How many bytes of a name its short form shows.
 const SHORT_BYTES: usize = 5;
+
+/// Sets [`Identity::local_key`] apart from every other use of HKDF.
+const LOCAL_KEY_SALT: &[u8] = b"weft local key v1";
 
 /// The name of a node: its Ed25519 public key.
 ///
@@ -122,6 +127,16 @@ impl Identity {
     /// Signs `message` under `context`; a signature of one context never verifies under another.
     pub fn sign(&self, context: &'static [u8], message: &[u8]) -> Signature {
         Signature(self.key.sign(&framed(context, message)).to_bytes())
+    }
+
+    /// A secret key that this node has again after a restart, and that no other node knows: HKDF-SHA256 over the seed
+    /// (RFC 5869). Keys of different labels say nothing about each other or the seed.
+    pub fn local_key(&self, label: &'static [u8]) -> zeroize::Zeroizing<[u8; 32]> {
+        let mut key = zeroize::Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(LOCAL_KEY_SALT), self.key.as_bytes())
+            .expand(label, key.as_mut_slice())
+            .expect("invariant: HKDF-SHA256 gives up to 8,160 bytes");
+        key
     }
 }
 

@@ -121,3 +121,13 @@ proptest! {
         let _ = text.parse::<PeerName>();
     }
 }
+
+#[test]
+fn local_keys_are_stable_and_apart() {
+    let identity = Identity::from_seed([7; 32]);
+    let again = Identity::from_seed([7; 32]);
+    assert_eq!(identity.local_key(b"a"), again.local_key(b"a"));
+    assert_ne!(identity.local_key(b"a"), identity.local_key(b"b"));
+    assert_ne!(identity.local_key(b"a"), Identity::from_seed([8; 32]).local_key(b"a"));
+    assert_ne!(identity.local_key(b"a").as_slice(), identity.seed());
+}

@@ -175,7 +175,7 @@ pub struct PeerConnection {
 /// A line of `weft status targets`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// As given to `launch` or `connect`.
+    /// `host:port`, the port always there.
     pub target: String,
     /// Its state, or established where any connection there stands.
     pub state: ConnectionState,

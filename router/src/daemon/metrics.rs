@@ -5,7 +5,8 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -17,6 +18,22 @@ enum Type {
     Counter,
     /// Goes up and down.
     Gauge,
+}
+
+impl Type {
+    fn metric_type(self) -> MetricType {
+        match self {
+            Self::Counter => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+        }
+    }
+
+    fn encode(self, value: u64, encoder: MetricEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Counter => ConstCounter::new(value).encode(encoder),
+            Self::Gauge => ConstGauge::new(value).encode(encoder),
+        }
+    }
 }
 
 /// Figures of one name.
@@ -97,19 +114,17 @@ fn labelled<V: Into<String>>(
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         for family in &self.families {
-            let counter = ConstCounter::new(0u64);
-            let gauge = ConstGauge::new(0u64);
-            let kind = match family.kind {
-                Type::Counter => counter.metric_type(),
-                Type::Gauge => gauge.metric_type(),
-            };
+            let kind = family.kind.metric_type();
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            // A family without labels would be written as `name{}`.
+            if let [(labels, value)] = family.samples.as_slice()
+                && labels.is_empty()
+            {
+                family.kind.encode(*value, metric)?;
+                continue;
+            }
             for (labels, value) in &family.samples {
-                let sample = metric.encode_family(labels)?;
-                match family.kind {
-                    Type::Counter => ConstCounter::new(*value).encode(sample)?,
-                    Type::Gauge => ConstGauge::new(*value).encode(sample)?,
-                }
+                family.kind.encode(*value, metric.encode_family(labels)?)?;
             }
         }
         Ok(())
@@ -125,9 +140,9 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.counter("things", "Things", 3);
         snapshot.gauges("connections", "Connections", "state", [("established", 2), ("failed", 0)]);
-        let expected = "# HELP weft_things Things.\n# TYPE weft_things counter\n\
+        let expected = "# HELP weft_things Things\n# TYPE weft_things counter\n\
             weft_things_total 3\n\
-            # HELP weft_connections Connections.\n# TYPE weft_connections gauge\n\
+            # HELP weft_connections Connections\n# TYPE weft_connections gauge\n\
             weft_connections{state=\"established\"} 2\nweft_connections{state=\"failed\"} 0\n# EOF\n";
         assert_eq!(snapshot.encode().unwrap(), expected);
     }

@@ -203,6 +203,7 @@ fn restore(store: &Store) -> Result<Restored, LaunchError> {
         gossip: store.load(Kind::Gossip)?,
         attachments: store.load_json(Kind::Attachments)?.unwrap_or_default(),
         targets: store.load_json(Kind::Targets)?,
+        peers: store.load_json(Kind::Peers)?.unwrap_or_default(),
     })
 }
 

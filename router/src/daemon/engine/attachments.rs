@@ -131,6 +131,8 @@ impl Engine {
         for id in waiting {
             self.node.cancel(id, now);
             if let Some((call, request)) = self.attachments.pending.remove(&id) {
+                // It may have been decided already and wait only for the disk.
+                self.node.release(&allocation_key(&request.container, &request.ifname), now);
                 let message =
                     format!("{} of {} was detached meanwhile", request.ifname, request.container);
                 let body = ErrorBody { code: ErrorCode::Conflict, message };

@@ -12,6 +12,7 @@
 mod attachments;
 mod output;
 mod peers;
+mod rejoin;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -34,6 +35,8 @@ use attachments::Attachments;
 pub(super) use output::{CallId, Output, Reply};
 pub(super) use peers::{LinkInfo, Verdict};
 use peers::{PeerLink, Peers};
+use rejoin::Rejoin;
+pub(super) use rejoin::SavedPeers;
 
 /// How long an address is waited for before a call fails (the contract of `attach` and ADD).
 pub(super) const ATTACH_DEADLINE: Duration = Duration::from_secs(30);
@@ -60,6 +63,7 @@ pub(super) struct Restored {
     pub(super) gossip: Option<Vec<u8>>,
     pub(super) attachments: Vec<Attachment>,
     pub(super) targets: Option<SavedTargets>,
+    pub(super) peers: SavedPeers,
 }
 
 /// The targets as saved: those in force, and those of the command line they started from. A launch
@@ -77,6 +81,7 @@ pub(super) struct Engine {
     connector: Connector,
     peers: Peers,
     attachments: Attachments,
+    rejoin: Rejoin,
     outputs: VecDeque<Output>,
     /// Answers that wait for a write, by its token.
     unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
@@ -107,6 +112,7 @@ impl Engine {
             connector: Connector::new(connector_config, seed),
             peers: Peers::new(settings.name, settings.conn_limit),
             attachments: Attachments::new(restored.attachments),
+            rejoin: Rejoin::new(restored.peers),
             outputs: VecDeque::new(),
             unsaved: BTreeMap::new(),
             next_token: 0,
@@ -121,6 +127,7 @@ impl Engine {
         };
         engine.connector.set_targets(targets, now);
         engine.save_targets();
+        engine.update_candidates(now);
         engine.settle(now);
         Ok(engine)
     }
@@ -151,7 +158,7 @@ impl Engine {
     pub(super) fn handle_saved(&mut self, kind: Kind, token: u64, now: Time) {
         match kind {
             Kind::Gossip => self.node.persisted(token, now),
-            Kind::Attachments | Kind::Targets => {
+            Kind::Attachments | Kind::Targets | Kind::Peers => {
                 for (call, reply) in self.unsaved.remove(&token).unwrap_or_default() {
                     self.outputs.push_back(Output::Reply { call, result: Ok(reply) });
                 }
@@ -244,7 +251,7 @@ impl Engine {
         match event {
             Event::Allocated { id, result } => self.handle_allocated(id, result, now),
             Event::MembersChanged => {
-                self.connector.handle_candidates(&self.node.candidates(), now);
+                self.update_candidates(now);
             }
             Event::RoutesChanged => self.tables_changed = true,
             Event::Warning(text) => warn!("{text}"),

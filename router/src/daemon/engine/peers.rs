@@ -226,6 +226,7 @@ impl Engine {
         let Some(peer) = self.peers.of_link(link) else { return };
         if let Some(standing) = self.peers.links.get_mut(&peer).filter(|l| !l.established) {
             standing.established = true;
+            self.rejoin.done();
             self.node.handle_established(peer, now);
             self.log_peer(peer, "data path established");
             self.settle(now);

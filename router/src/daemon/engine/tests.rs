@@ -59,6 +59,7 @@ fn drain(
                     Kind::Gossip => "gossip",
                     Kind::Attachments => "attachments",
                     Kind::Targets => "targets",
+                    Kind::Peers => "peers",
                 };
                 disk.insert(name, bytes);
                 engine.handle_saved(kind, token, now);
@@ -77,6 +78,10 @@ fn restored(disk: &BTreeMap<&'static str, Vec<u8>>) -> Restored {
             .map(|bytes| serde_json::from_slice(bytes).unwrap())
             .unwrap_or_default(),
         targets: disk.get("targets").map(|bytes| serde_json::from_slice(bytes).unwrap()),
+        peers: disk
+            .get("peers")
+            .map(|bytes| serde_json::from_slice(bytes).unwrap())
+            .unwrap_or_default(),
     }
 }
 
@@ -103,7 +108,7 @@ fn link(id: u64, peer: u8, dialled: bool, boot_id: u64, dial_number: u64) -> Lin
         id,
         peer,
         address,
-        dialled: dialled.then(|| Endpoint::Address(address, peer)),
+        dialled: dialled.then_some(Endpoint::Address(address, peer)),
         boot_id,
         dial_number,
     }
@@ -307,4 +312,22 @@ fn detach_answers_the_call_that_waits_for_an_address() {
     assert_eq!(answered, BTreeSet::from([1, 2]));
     assert!(engine.select(&query("c1")).is_empty());
     assert_eq!(engine.status(at(1)).ipam.active, 0);
+}
+
+#[test]
+fn restarted_node_dials_the_peers_it_knew_until_it_is_back() {
+    let mut disk = BTreeMap::new();
+    let (peer, address) = (identity(2).name(), "192.0.2.7:6783".parse().unwrap());
+    let saved = SavedPeers::from([(peer.to_string(), BTreeSet::from([address]))]);
+    let mut engine = founder(1, Restored { peers: saved, ..Restored::default() });
+    let mut dialled = Vec::new();
+    for second in 0..10 {
+        engine.handle_timeout(at(second));
+        for output in drain(&mut engine, &mut disk, at(second)) {
+            if let Output::Dial(endpoint) = output {
+                dialled.push(endpoint);
+            }
+        }
+    }
+    assert!(dialled.contains(&Endpoint::Address(address, peer)), "{dialled:?}");
 }

@@ -4,8 +4,10 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac::{HMAC_SHA256, Key};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig};
+use quinn_proto::HashedConnectionIdGenerator;
 use weft_crypto::Identity;
 
 /// Silence after which a control connection is given up. Three keep-alives may be lost.
@@ -40,7 +42,14 @@ pub(super) fn bind(socket: UdpSocket, identity: &Identity) -> Result<Endpoint, E
     let mut client = ClientConfig::new(Arc::new(tls));
     client.transport_config(transport);
 
-    let mut config = EndpointConfig::default();
+    // Connection ids and reset tokens come from keys that outlive the process: a daemon that was
+    // killed and started again answers packets of its former connections with a stateless reset
+    // (RFC 9000, section 10.3), and its peers know at once, not after `IDLE`.
+    let reset_key = Key::new(HMAC_SHA256, identity.local_key(b"quic reset")[..].as_ref());
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    let [a, b, c, d, e, f, g, h, ..] = *identity.local_key(b"quic connection id");
+    let id_key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
     // The bit tells QUIC from data packets on the shared port (RFC 9287 would let peers clear it).
     config.grease_quic_bit(false);
     let runtime = Arc::new(quinn::TokioRuntime);

@@ -7,6 +7,7 @@
 //! | `gossip` | the snapshot of the gossip node: ring space, allocations, versions | before what it says is sent |
 //! | `attachments` | the Pods' interfaces, JSON | before an ADD is answered |
 //! | `targets` | the targets, JSON | before a `connect` is answered |
+//! | `peers` | where the other members were seen last, JSON | when that changes |
 //!
 //! Every file but `lock` is an [`envelope`]: a header with a checksum, then the content. It is
 //! replaced as a whole: written beside, fsynced, renamed, and the directory fsynced. A crash at any
@@ -79,15 +80,21 @@ pub(super) enum Kind {
     Attachments,
     /// The targets.
     Targets,
+    /// Where the other members were seen last.
+    Peers,
 }
 
 impl Kind {
+    /// All of them, in the order in which they are written: what others depend on comes first.
+    const ALL: [Self; 4] = [Self::Gossip, Self::Attachments, Self::Targets, Self::Peers];
+
     /// The file's name in the directory, and the kind its header names.
     fn file_name(self) -> &'static str {
         match self {
             Self::Gossip => "gossip",
             Self::Attachments => "attachments",
             Self::Targets => "targets",
+            Self::Peers => "peers",
         }
     }
 }

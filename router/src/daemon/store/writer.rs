@@ -73,7 +73,7 @@ fn drain(dir: &Path, writes: &mpsc::Receiver<Write>, done: &impl Fn(Result<Saved
         let mut waiting = vec![first];
         while !waiting.is_empty() {
             waiting.extend(writes.try_iter());
-            for kind in [Kind::Gossip, Kind::Attachments, Kind::Targets] {
+            for kind in Kind::ALL {
                 save_newest(dir, kind, &mut waiting, done);
             }
             // Only what failed is left. It is tried again, with what has come meanwhile.

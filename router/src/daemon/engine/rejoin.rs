@@ -1,0 +1,64 @@
+//! The way back into the mesh after a restart.
+//!
+//! A node that was only ever dialled has no targets. So that it need not wait until somebody
+//! notices its restart and dials again, it keeps where it saw its peers last, and dials them at its
+//! start. Once it is connected, gossip knows better and what was saved is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use weft_crypto::PeerName;
+use weft_gossip::Time;
+
+use super::{Engine, Kind};
+
+/// Where the other members were seen last, by full name.
+pub(in crate::daemon) type SavedPeers = BTreeMap<String, BTreeSet<SocketAddr>>;
+
+/// Peers kept at most: a few to come back by are enough, and the file stays small.
+const MAX_SAVED: usize = 64;
+
+/// What is needed to come back.
+#[derive(Debug)]
+pub(super) struct Rejoin {
+    /// From before the restart; empty once connected.
+    before: BTreeMap<PeerName, BTreeSet<SocketAddr>>,
+    saved: SavedPeers,
+}
+
+impl Rejoin {
+    pub(super) fn new(saved: SavedPeers) -> Self {
+        // A name that does not parse was not written by us; the others are still of use.
+        let before = saved
+            .iter()
+            .filter_map(|(name, addresses)| Some((name.parse().ok()?, addresses.clone())))
+            .collect();
+        Self { before, saved }
+    }
+
+    /// A data path stands: this node is back.
+    pub(super) fn done(&mut self) {
+        self.before.clear();
+    }
+}
+
+impl Engine {
+    /// Tells the connector whom it can dial, and saves it where it has changed.
+    pub(super) fn update_candidates(&mut self, now: Time) {
+        let mut candidates = self.node.candidates();
+        let present: SavedPeers = candidates
+            .iter()
+            .take(MAX_SAVED)
+            .map(|(name, addresses)| (name.to_string(), addresses.clone()))
+            .collect();
+        for (name, addresses) in &self.rejoin.before {
+            candidates.entry(*name).or_default().extend(addresses);
+        }
+        self.connector.handle_candidates(&candidates, now);
+        // Nobody known is no news after a restart: what is on disk is still the way back.
+        if !present.is_empty() && present != self.rejoin.saved {
+            self.save(Kind::Peers, &present);
+            self.rejoin.saved = present;
+        }
+    }
+}
