@@ -84,10 +84,10 @@ fn what_the_host_stands_in_the_way_of_is_one_line() {
     assert_refused(&lab, &outcome, &[1], &[&named, "owned by uid 12345"], &before);
     std::os::unix::fs::chown(&data, Some(0), Some(0)).expect("root may do that");
 
-    lab.ok(["exec", "1", "ip", "link", "add", "weft", "type", "dummy"]);
-    let with_dummy = lab.links(1);
+    lab.ok(["exec", "1", "ip", "link", "add", "weft", "type", "veth", "peer", "name", "other"]);
+    let with_veth = lab.links(1);
     let outcome = lab.run(1, &[]);
-    assert_refused(&lab, &outcome, &[1], &["weft", "bridge"], &with_dummy);
+    assert_refused(&lab, &outcome, &[1], &["weft", "bridge"], &with_veth);
     lab.ok(["exec", "1", "ip", "link", "del", "weft"]);
     assert_eq!(lab.links(1), before);
 }

@@ -82,8 +82,21 @@ fn two_daemons_with_different_secrets_exchange_no_gossip() {
     let lab = Lab::up("apart", 2);
     let file = lab.dir().join("wire.pcap");
     let path = file.display().to_string();
-    let capture =
-        lab.spawn(1, &["tcpdump", "-Z", "root", "-i", "eth0", "-U", "-w", &path, "udp port 6783"]);
+    let capture = lab.spawn(
+        1,
+        &[
+            "tcpdump",
+            "-Z",
+            "root",
+            "-i",
+            "eth0",
+            "-U",
+            "--immediate-mode",
+            "-w",
+            &path,
+            "udp port 6783",
+        ],
+    );
     eventually("capture", PATIENCE, || {
         // The file has its 24 bytes of header once tcpdump listens.
         let length = std::fs::metadata(&file).map_or(0, |data| data.len());
