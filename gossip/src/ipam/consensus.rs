@@ -20,7 +20,7 @@ use crate::Time;
 pub(super) struct View<'a> {
     /// The other nodes that can be reached.
     pub(super) reachable: &'a BTreeSet<PeerName>,
-    /// Whether a ring exists: then nobody calls for a vote.
+    /// Whether a ring is known: then this node calls for no vote and answers none.
     pub(super) ring_known: bool,
     /// Whether a reachable neighbour held the same records as this node, so that a ring it knows is
     /// known here.
@@ -89,6 +89,11 @@ impl Consensus {
     /// Promises, accepts, proposes: whatever the registers of the others allow. Returns whether the
     /// own register changed. `nonce` is used if this node proposes founders.
     pub(super) fn step(&mut self, view: &View<'_>, nonce: [u8; 16], now: Time) -> bool {
+        if view.ring_known {
+            // Nothing is left to vote about: no promise of this node may help a second ring.
+            self.before.1 = false;
+            return false;
+        }
         let before = self.mine.clone();
         self.answer();
         self.call_for_vote(view, now);
@@ -140,10 +145,6 @@ impl Consensus {
     /// Starts a ballot when there is nobody to wait for. The reachable participant with the lowest
     /// name comes first, the others one pause later each, so that they do not outbid each other.
     fn call_for_vote(&mut self, view: &View<'_>, now: Time) {
-        if view.ring_known {
-            self.before.1 = false;
-            return;
-        }
         let ready = self.decided(&BTreeSet::new()).is_none()
             && self.known(view.reachable) >= self.quorum()
             && (view.synced || !self.patient || self.quorum() == 1);

@@ -56,6 +56,7 @@ use crate::Time;
 /// 2. only then publish what [`Ipam::poll_publish`] gives and answer what [`Ipam::poll_outcome`]
 ///    gives (they may be taken out before, and held back until the snapshot is durable);
 /// 3. call [`Ipam::handle_timeout`] at [`Ipam::poll_timeout`].
+#[derive(Clone)]
 pub struct Ipam {
     config: IpamConfig,
     universe: Universe,

@@ -176,10 +176,18 @@ impl Ipam {
     /// See [`Ipam::adopt`].
     pub(super) fn take_as_own(&mut self, space: &Space, now: Time) -> Vec<(String, Vec<IpNet>)> {
         let sound = validate::space(self.config.name, space, &self.universe).is_ok();
-        if !sound || space.revision <= self.own.revision {
+        let known = |(name, number): &([u8; 32], u64)| {
+            self.own.accepted.get(&PeerName::from_bytes(*name)).is_some_and(|mine| mine >= number)
+        };
+        // The revision alone does not tell: a disk that went back may have counted on since.
+        let newer = space.revision > self.own.revision
+            || space.next_grant > self.own.next_grant
+            || !space.accepted.iter().all(known);
+        if !sound || !newer {
             return Vec::new();
         }
-        self.own = Own::from_space(space);
+        let revision = self.own.revision.max(space.revision);
+        self.own = Own { revision, ..Own::from_space(space) };
         self.touched = true;
         self.stale = true;
         // What is in the record may include a share of the ring; it must not be claimed again.

@@ -1,1 +1,235 @@
-//! Tests of the ring and the allocator.
+//! Tests of the ring and the allocator, through the public interface.
+
+mod allocate;
+mod exhaustive;
+mod found;
+mod give;
+mod parts;
+mod random;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use weft_crypto::PeerName;
+
+use super::*;
+
+const COOL_DOWN: Duration = Duration::from_secs(30);
+
+fn name(index: u8) -> PeerName {
+    PeerName::from_bytes([index + 1; 32])
+}
+
+fn raw(index: u8) -> RawName {
+    *name(index).as_bytes()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn secs(seconds: u64) -> Time {
+    Time::from_start(Duration::from_secs(seconds))
+}
+
+fn config(index: u8, ranges: &[&str], init: Init, targets: usize) -> IpamConfig {
+    let ranges = ranges.iter().map(|range| net(range)).collect();
+    IpamConfig { name: name(index), ranges, init, targets, cool_down: COOL_DOWN }
+}
+
+fn start(config: IpamConfig) -> Ipam {
+    let seed = *config.name.as_bytes();
+    Ipam::new(config, None, seed, Time::START).unwrap()
+}
+
+/// A node with what it published and what its disk holds.
+#[derive(Clone)]
+struct Host {
+    config: IpamConfig,
+    ipam: Ipam,
+    disk: Option<IpamSnapshot>,
+    space: Option<Space>,
+    want: Option<Want>,
+    paxos: Option<Paxos>,
+    /// Outcomes that were answered, newest last.
+    answers: BTreeMap<RequestId, Result<Vec<IpNet>, AllocateError>>,
+    starts: u8,
+}
+
+/// Hosts that exchange records at once and in full, or one by one.
+#[derive(Clone)]
+struct World {
+    now: Time,
+    hosts: Vec<Host>,
+}
+
+impl World {
+    fn new(configs: impl IntoIterator<Item = IpamConfig>) -> Self {
+        let host = |config: IpamConfig| Host {
+            ipam: start(config.clone()),
+            config,
+            disk: None,
+            space: None,
+            want: None,
+            paxos: None,
+            answers: BTreeMap::new(),
+            starts: 0,
+        };
+        let mut world = Self { now: Time::START, hosts: configs.into_iter().map(host).collect() };
+        (0..world.hosts.len()).for_each(|index| world.drain(index));
+        world
+    }
+
+    /// One founder, the others join.
+    fn founded(count: u8, ranges: &[&str]) -> Self {
+        Self::new((0..count).map(|index| {
+            let (init, targets) = if index == 0 { (Init::Founder, 0) } else { (Init::Auto, 1) };
+            config(index, ranges, init, targets)
+        }))
+    }
+
+    /// Writes the disk, then publishes and answers.
+    fn drain(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        host.ipam.check_invariants();
+        if host.ipam.dirty() {
+            host.disk = Some(host.ipam.snapshot());
+        }
+        while let Some(publish) = host.ipam.poll_publish() {
+            match publish {
+                Publish::Space(space) => host.space = Some(space),
+                Publish::Want(want) => host.want = want,
+                Publish::Paxos(paxos) => host.paxos = Some(paxos),
+            }
+        }
+        while let Some((id, outcome)) = host.ipam.poll_outcome() {
+            host.answers.insert(id, outcome);
+        }
+        assert!(!host.ipam.dirty(), "draining needs no second write");
+    }
+
+    /// Shows `to` the records of `from`.
+    fn show(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
+        let (space, want, paxos) = {
+            let from = &self.hosts[from];
+            (from.space.clone(), from.want.clone(), from.paxos.clone())
+        };
+        let (origin, now) = (self.hosts[from].config.name, self.now);
+        let ipam = &mut self.hosts[to].ipam;
+        if space.is_some() {
+            ipam.handle_space(origin, space, now).unwrap();
+        }
+        ipam.handle_want(origin, want, now).unwrap();
+        ipam.handle_paxos(origin, paxos, now).unwrap();
+        self.drain(to);
+    }
+
+    /// Everybody reaches everybody and hears all, until nothing is new.
+    fn mingle(&mut self) {
+        for index in 0..self.hosts.len() {
+            let all: BTreeSet<PeerName> = self.hosts.iter().map(|host| host.config.name).collect();
+            let host = &mut self.hosts[index];
+            let others = all.into_iter().filter(|name| *name != host.config.name).collect();
+            host.ipam.handle_reachable(&others, self.now);
+            others.iter().for_each(|other| host.ipam.handle_synced(*other, self.now));
+            self.drain(index);
+        }
+        for _ in 0..100 {
+            let before: Vec<_> = self.records();
+            for from in 0..self.hosts.len() {
+                (0..self.hosts.len()).for_each(|to| self.show(from, to));
+            }
+            if before == self.records() {
+                return;
+            }
+        }
+        panic!("records never settle");
+    }
+
+    fn records(&self) -> Vec<(Option<Space>, Option<Want>, Option<Paxos>)> {
+        self.hosts
+            .iter()
+            .map(|host| (host.space.clone(), host.want.clone(), host.paxos.clone()))
+            .collect()
+    }
+
+    /// Lets time pass, with every timer on time, and records exchanged after each.
+    fn run(&mut self, by: Duration) {
+        let until = self.now + by;
+        loop {
+            let next = self.hosts.iter().filter_map(|host| host.ipam.poll_timeout()).min();
+            self.now = next.unwrap_or(until).min(until).max(self.now);
+            for index in 0..self.hosts.len() {
+                let due = self.hosts[index].ipam.poll_timeout();
+                if due.is_some_and(|due| due <= self.now) {
+                    self.hosts[index].ipam.handle_timeout(self.now);
+                    let next = self.hosts[index].ipam.poll_timeout();
+                    assert!(next.is_none_or(|next| next > self.now), "a timer that stays due");
+                    self.drain(index);
+                }
+            }
+            self.mingle();
+            if self.now == until {
+                return;
+            }
+        }
+    }
+
+    /// The host stops at once and starts with what the disk holds.
+    fn crash(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        host.starts += 1;
+        let seed = [host.starts; 32];
+        host.ipam = Ipam::new(host.config.clone(), host.disk.clone(), seed, self.now).unwrap();
+        self.drain(index);
+    }
+
+    fn ask(&mut self, index: usize, key: &str) -> RequestId {
+        self.ask_for(index, key, &[])
+    }
+
+    fn ask_for(&mut self, index: usize, key: &str, wanted: &[&str]) -> RequestId {
+        let wanted = wanted.iter().map(|text| net(text)).collect();
+        let deadline = self.now + Duration::from_secs(30);
+        let host = &mut self.hosts[index];
+        let id = host.ipam.allocate(key, Request { wanted }, deadline, self.now);
+        self.drain(index);
+        id
+    }
+
+    fn answer(&self, index: usize, id: RequestId) -> Option<&Result<Vec<IpNet>, AllocateError>> {
+        self.hosts[index].answers.get(&id)
+    }
+
+    /// No address is in use twice or owned twice; the hosts' own words, not anybody's view, count.
+    fn check(&self) {
+        let mut used = BTreeMap::new();
+        let mut owned: Vec<(u128, u128, usize)> = Vec::new();
+        for (index, host) in self.hosts.iter().enumerate() {
+            host.ipam.check_invariants();
+            for (key, nets) in host.ipam.allocations() {
+                for net in nets {
+                    let other = used.insert(net.addr(), (index, key.to_owned()));
+                    assert_eq!(other, None, "{} is used twice: {key} on {index}", net.addr());
+                }
+            }
+            let spans = host.ipam.own.owned.iter();
+            owned.extend(spans.map(|span| (span.start, span.end, index)));
+        }
+        owned.sort_unstable();
+        for (a, b) in owned.iter().zip(owned.iter().skip(1)) {
+            assert!(a.1 < b.0, "owned twice: {a:?} {b:?}");
+        }
+    }
+}

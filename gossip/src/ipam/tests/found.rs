@@ -1,0 +1,137 @@
+//! Who makes the ring.
+
+use super::*;
+
+fn rings(world: &World) -> BTreeSet<RingId> {
+    let ring = |host: &Host| host.space.as_ref().map(|space| space.ring);
+    world.hosts.iter().filter_map(ring).collect()
+}
+
+fn total(world: &World) -> u64 {
+    world.hosts.iter().map(|host| host.ipam.owned()).sum()
+}
+
+#[test]
+fn a_founder_serves_alone_and_at_once() {
+    for init in [Init::Founder, Init::Auto, Init::Consensus(Some(1))] {
+        let mut world = World::new([config(0, &["10.32.0.0/24"], init.clone(), 0)]);
+        let id = world.ask(0, "a");
+        assert!(matches!(world.answer(0, id), Some(Ok(_))), "{init:?}");
+        assert!(world.hosts[0].ipam.ready());
+    }
+}
+
+#[test]
+fn nobody_founds_without_being_told() {
+    for (init, text) in [
+        (Init::Observer, "waiting for a peer that has a ring"),
+        (Init::Auto, "awaiting consensus (quorum: 2, known: 1)"),
+        (Init::Consensus(Some(5)), "awaiting consensus (quorum: 3, known: 1)"),
+        (Init::Seed(vec![name(7)]), "waiting for a founder: 0808080808"),
+    ] {
+        let mut world = World::new([config(0, &["10.32.0.0/24"], init, 1)]);
+        world.run(Duration::from_secs(100));
+        let ipam = &world.hosts[0].ipam;
+        assert_eq!((ipam.owned(), ipam.ready()), (0, false));
+        assert_eq!(ipam.state(&|n| n.short()), text);
+    }
+}
+
+#[test]
+fn an_observer_asks_only_on_demand() {
+    let mut world = World::new([
+        config(0, &["10.32.0.0/24"], Init::Founder, 0),
+        config(1, &["10.32.0.0/24"], Init::Observer, 1),
+    ]);
+    world.run(Duration::from_secs(10));
+    let observer = &world.hosts[1].ipam;
+    assert_eq!((observer.owned(), observer.ready()), (0, true));
+    assert_eq!(observer.state(&|n| n.short()), "idle");
+    let id = world.ask(1, "a");
+    world.mingle();
+    assert!(matches!(world.answer(1, id), Some(Ok(_))));
+}
+
+#[test]
+fn a_vote_founds_one_ring_and_gives_each_founder_a_share() {
+    for count in 2..=5 {
+        let init = |index| config(index, &["10.32.0.0/16"], Init::Auto, usize::from(count) - 1);
+        let mut world = World::new((0..count).map(init));
+        world.run(Duration::from_secs(2));
+        assert_eq!(total(&world), 0, "a ring may exist that was not heard of yet");
+        world.run(Duration::from_secs(8));
+        world.check();
+        assert_eq!(rings(&world).len(), 1);
+        assert_eq!(total(&world), 1 << 16);
+        for index in 0..usize::from(count) {
+            let id = world.ask(index, "a");
+            world.mingle();
+            assert!(matches!(world.answer(index, id), Some(Ok(_))), "{index} of {count}");
+        }
+    }
+}
+
+#[test]
+fn a_ring_that_exists_is_joined_without_a_vote() {
+    let mut world = World::founded(4, &["10.32.0.0/16"]);
+    world.run(Duration::from_secs(20));
+    assert_eq!(rings(&world).len(), 1);
+    assert!(world.hosts.iter().all(|host| host.ipam.ready()));
+}
+
+#[test]
+fn a_founder_that_was_down_finds_its_share() {
+    let init = |index| config(index, &["10.32.0.0/16"], Init::Consensus(None), 2);
+    let mut world = World::new((0..3).map(init));
+    world.mingle();
+    world.run(Duration::from_secs(10));
+    let shares: Vec<u64> = world.hosts.iter().map(|host| host.ipam.owned()).collect();
+    assert_eq!(shares.iter().sum::<u64>(), 1 << 16);
+    (0..3).for_each(|index| world.crash(index));
+    world.run(Duration::from_secs(10));
+    let after: Vec<u64> = world.hosts.iter().map(|host| host.ipam.owned()).collect();
+    assert_eq!(shares, after, "a share is claimed once");
+    world.check();
+}
+
+#[test]
+fn seeds_take_even_shares_without_talking() {
+    let list = vec![name(2), name(0), name(1)];
+    let init = |index| config(index, &["10.32.0.0/16"], Init::Seed(list.clone()), 3);
+    let mut world = World::new((0..4).map(init));
+    assert_eq!(total(&world), 1 << 16);
+    assert_eq!(world.hosts[3].ipam.owned(), 0);
+    world.check();
+    world.mingle();
+    assert_eq!(rings(&world).len(), 1);
+    assert!(world.hosts.iter().all(|host| host.ipam.ready()));
+    world.check();
+}
+
+#[test]
+fn two_rings_do_not_merge_and_say_so() {
+    let founder = |index| config(index, &["10.32.0.0/24"], Init::Founder, 0);
+    let mut world = World::new([founder(0), founder(1)]);
+    world.mingle();
+    for (mine, other) in [(0, 1), (1, 0)] {
+        let ipam = &mut world.hosts[mine].ipam;
+        assert_eq!(ipam.conflicts(), [Conflict::OtherRing { node: name(other) }]);
+        assert_eq!(ipam.owner_of(ip("10.32.0.1")), Some(name(u8::try_from(mine).unwrap())));
+        assert!(ipam.ready());
+    }
+}
+
+#[test]
+fn a_node_with_other_ranges_is_shown_and_changes_nothing() {
+    let founder = config(0, &["10.32.0.0/24"], Init::Founder, 0);
+    let stranger = config(1, &["10.99.0.0/24"], Init::Founder, 0);
+    let world = World::new([founder, stranger]);
+    let mut ipam = world.hosts[0].ipam.clone();
+    let routes = ipam.routes();
+    let space = world.hosts[1].space.clone();
+    let result = ipam.handle_space(name(1), space, Time::START);
+    assert!(matches!(result, Err(Misbehaved::OtherRanges { .. })));
+    assert_eq!(ipam.routes(), routes);
+    let theirs = "10.99.0.0/24".into();
+    assert_eq!(ipam.conflicts(), [Conflict::OtherRanges { node: name(1), theirs }]);
+}
