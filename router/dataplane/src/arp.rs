@@ -84,3 +84,49 @@ impl ArpRequest {
         frame
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_bytes_of_rfc_826() {
+        let request = ArpRequest {
+            asker_mac: Mac::new([0x0a, 0x58, 10, 32, 0, 1]),
+            asker: Ipv4Addr::new(10, 32, 0, 1),
+            target: Ipv4Addr::new(10, 40, 0, 2),
+        };
+        let expected = [
+            0x0a, 0x58, 10, 32, 0, 1, // to the asker
+            0x0a, 0x58, 10, 40, 0, 2, // from the target's own MAC
+            0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2, // ARP, Ethernet, IPv4, lengths, reply
+            0x0a, 0x58, 10, 40, 0, 2, 10, 40, 0, 2, // sender
+            0x0a, 0x58, 10, 32, 0, 1, 10, 32, 0, 1, // target
+        ];
+        assert_eq!(request.answer(), expected);
+        let read = Arp::parse(&expected[ETHERNET_LEN..]).unwrap();
+        assert_eq!(
+            (read.operation, read.sender, read.target),
+            (Operation::Reply, request.target, request.asker)
+        );
+    }
+
+    #[test]
+    fn other_forms_of_arp_are_not_understood() {
+        let answer = ArpRequest {
+            asker_mac: Mac::new([2; 6]),
+            asker: Ipv4Addr::LOCALHOST,
+            target: Ipv4Addr::LOCALHOST,
+        }
+        .answer();
+        let packet = &answer[ETHERNET_LEN..];
+        assert!(Arp::parse(packet).is_some());
+        assert_eq!(Arp::parse(&packet[..ARP_LEN - 1]), None);
+        // Hardware type, protocol type, lengths, operation.
+        for at in 0..8 {
+            let mut other = packet.to_vec();
+            other[at] ^= 0x10;
+            assert_eq!(Arp::parse(&other), None, "byte {at}");
+        }
+    }
+}

@@ -163,3 +163,6 @@ pub(crate) fn admit(
     let group = frame.destination.is_group();
     Ok(if group { None } else { tables.local_mac(destination) })
 }
+
+#[cfg(test)]
+mod tests;

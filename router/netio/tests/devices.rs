@@ -1,6 +1,8 @@
 //! Real devices and namespaces. Needs root: CAP_SYS_ADMIN for namespaces, CAP_NET_ADMIN and /dev/net/tun for
 //! TAPs. Everything happens in nameless namespaces, which vanish with the test.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};

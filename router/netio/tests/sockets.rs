@@ -1,5 +1,7 @@
 //! Real sockets: the shared port, the steering filter, batches.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

@@ -172,3 +172,6 @@ fn check_frame(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
