@@ -25,6 +25,8 @@ use crate::{Counters, PeerPath, Tables};
 use egress::Egress;
 use ingress::Ingress;
 
+/// How much longer a packet is than the frame in it with its virtio-net header.
+pub(crate) const PACKET_OVERHEAD: usize = payload::OVERHEAD;
 /// The longest frame with its virtio-net header: an IP packet can be 65,535 bytes.
 const MAX_FRAME: usize = VNET_HEADER_LEN + ETHERNET_LEN + 65_535;
 /// Room for the longest frame, sealed.

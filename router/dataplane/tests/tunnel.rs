@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lab::{Host, THIRD_IP, THIRD_SESSION, hosts, ip, name, spec, third_keys, until};
 use weft_crypto::{HEADER_LEN, Sealer, Suite, TAG_LEN};
-use weft_dataplane::{DataEvent, DropReason, Tables, mac_for};
+use weft_dataplane::{DataEvent, DropReason, Tables, mac_for, pod_mtu};
 
 #[test]
 fn pods_reach_each_other_through_garbage_and_replays() {
@@ -141,10 +141,15 @@ fn the_end_is_clean_and_a_lost_device_is_reported() {
 #[test]
 fn a_packet_longer_than_the_path_is_counted() {
     let [a, b] = hosts();
+    let fits = pod_mtu(1500, a.underlay.ip()).unwrap();
     a.netns.run(|| ip("link set weft-tap mtu 1500")).unwrap();
+    // Echo requests with "don't fragment"; 28 bytes are headers.
+    a.ping(&format!("-c 1 -W 5 -M do -s {} {}", fits - 28, b.v4));
+    assert_eq!(a.drops(DropReason::TooBig), 0);
     let socket = a.netns.run(|| UdpSocket::bind((a.v4, 0)).unwrap()).unwrap();
-    socket.send_to(&[0; 1472], (b.v4, 9)).unwrap();
-    until("the packet is counted", || a.drops(DropReason::TooBig) >= 1);
+    let longer = vec![0; usize::try_from(fits - 28 + 1).unwrap()];
+    socket.send_to(&longer, (b.v4, 9)).unwrap();
+    until("the packet is counted", || a.drops(DropReason::TooBig) == 1);
 }
 
 /// Sends 1,000 datagrams that no honest peer would send to the data socket, and returns how many.

@@ -16,12 +16,18 @@ use crate::classify::admit;
 use crate::tables::Session;
 use crate::{Counters, DropReason, Tables};
 
+/// How many receive errors in a row mean that the socket is lost. A single one may be a leftover of an
+/// earlier send, or a moment without memory; a plain choice.
+const MAX_ERRORS: usize = 16;
+
 /// The receiving worker.
 pub(super) struct Ingress {
     shared: Arc<Shared>,
     batch: RecvBatch,
     batch_len: usize,
     windows: Windows,
+    /// Receive errors since the last success.
+    errors: usize,
     tally: Counters,
 }
 
@@ -29,7 +35,7 @@ impl Ingress {
     pub(super) fn new(shared: Arc<Shared>, batch_len: usize) -> Self {
         let batch = RecvBatch::new(batch_len, BUFFER_LEN);
         let windows = Windows::default();
-        Self { shared, batch, batch_len, windows, tally: Counters::default() }
+        Self { shared, batch, batch_len, windows, errors: 0, tally: Counters::default() }
     }
 
     /// Works until shutdown or until the socket fails.
@@ -53,8 +59,13 @@ impl Ingress {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) if self.errors < MAX_ERRORS => {
+                    self.errors += 1;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
+            self.errors = 0;
             self.deliver();
             self.shared.counters.absorb(&mut self.tally);
             if received < self.batch_len {
