@@ -64,10 +64,20 @@ struct Host {
     starts: u8,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The disk is not written before something is published.
+    NoWrite,
+    /// The disk forgets which grants were taken over.
+    NoNumbers,
+}
+
 /// Hosts that exchange records at once and in full, or one by one.
 #[derive(Clone)]
 struct World {
     now: Time,
+    /// What the hosts do wrong, to show that the checks notice.
+    fault: Option<Fault>,
     hosts: Vec<Host>,
 }
 
@@ -83,7 +93,8 @@ impl World {
             answers: BTreeMap::new(),
             starts: 0,
         };
-        let mut world = Self { now: Time::START, hosts: configs.into_iter().map(host).collect() };
+        let mut world =
+            Self { now: Time::START, fault: None, hosts: configs.into_iter().map(host).collect() };
         (0..world.hosts.len()).for_each(|index| world.drain(index));
         world
     }
@@ -100,7 +111,7 @@ impl World {
     fn drain(&mut self, index: usize) {
         let host = &mut self.hosts[index];
         host.ipam.check_invariants();
-        if host.ipam.dirty() {
+        if host.ipam.dirty() && self.fault != Some(Fault::NoWrite) {
             host.disk = Some(host.ipam.snapshot());
         }
         while let Some(publish) = host.ipam.poll_publish() {
@@ -191,6 +202,10 @@ impl World {
         let host = &mut self.hosts[index];
         host.starts += 1;
         let seed = [host.starts; 32];
+        if let (Some(Fault::NoNumbers), Some(IpamSnapshot::V1(disk))) = (self.fault, &mut host.disk)
+        {
+            disk.space.accepted.clear();
+        }
         host.ipam = Ipam::new(host.config.clone(), host.disk.clone(), seed, self.now).unwrap();
         self.drain(index);
     }

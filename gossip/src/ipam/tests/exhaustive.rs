@@ -162,12 +162,33 @@ fn explore(world: World, depth: usize) -> usize {
 
 #[test]
 fn two_nodes_in_every_order() {
-    let states = explore(World::founded(2, &["10.32.0.0/29"]), 6);
-    assert!(states > 3000, "{states}");
+    let states = explore(World::founded(2, &["10.32.0.0/29"]), 7);
+    assert!(states > 5000, "{states}");
+}
+
+/// The search finds what a disk that is not written in time does.
+#[test]
+#[should_panic(expected = "twice")]
+fn a_node_that_publishes_before_it_writes_is_found_out() {
+    let mut world = World::founded(2, &["10.32.0.0/29"]);
+    world.fault = Some(Fault::NoWrite);
+    explore(world, 6);
+}
+
+#[test]
+fn two_nodes_that_know_each_other_in_every_order() {
+    let mut world = World::founded(2, &["10.32.0.0/29"]);
+    world.mingle();
+    let states = explore(world, 6);
+    assert!(states > 5000, "{states}");
 }
 
 #[test]
 fn three_nodes_in_every_order() {
-    let states = explore(World::founded(3, &["fd00:77::/125"]), 4);
-    assert!(states > 3000, "{states}");
+    let mut world = World::founded(3, &["fd00:77::/125"]);
+    let states = explore(world.clone(), 5);
+    assert!(states > 5000, "{states}");
+    world.mingle();
+    let states = explore(world, 4);
+    assert!(states > 1000, "{states}");
 }

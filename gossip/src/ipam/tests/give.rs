@@ -222,3 +222,44 @@ fn a_disk_that_went_back_takes_the_newer_record_as_the_truth() {
     assert!(world.hosts[0].space.as_ref().unwrap().revision > newer.revision);
     assert_eq!(world.hosts[0].ipam.adopt(newer, world.now), []);
 }
+
+/// Space goes to host 1 and back to host 0; then host 1 crashes and hears the first grant again.
+fn there_and_back(fault: Option<Fault>) {
+    let mut world = World::founded(2, &["10.32.0.0/29"]);
+    world.hosts[1].ipam.handle_reachable(&BTreeSet::from([name(0)]), world.now);
+    world.show(0, 1);
+    world.show(1, 0);
+    let old = world.hosts[0].space.clone().unwrap();
+    assert_eq!(old.grants.len(), 1);
+    world.show(0, 1);
+    world.show(1, 0);
+    // It would ask again.
+    world.hosts[1].ipam.handle_reachable(&BTreeSet::new(), world.now);
+    let spare = old.grants[0].span;
+    let own = &mut world.hosts[1].ipam.own;
+    own.owned.remove(spare.start, spare.end);
+    let span = Span { version: spare.version + 1, ..spare };
+    own.grants.push(Grant { number: own.next_grant, to: raw(0), span });
+    own.next_grant += 1;
+    world.hosts[1].ipam.touched = true;
+    world.hosts[1].ipam.handle_timeout(world.now);
+    world.drain(1);
+    world.show(1, 0);
+    world.show(0, 1);
+    assert_eq!((owned(&world, 0), owned(&world, 1)), (8, 0));
+    world.fault = fault;
+    world.crash(1);
+    world.hosts[1].ipam.handle_space(name(0), Some(old), world.now).unwrap();
+    world.check();
+}
+
+#[test]
+fn an_old_grant_is_not_taken_over_again_after_the_space_went_back() {
+    there_and_back(None);
+}
+
+#[test]
+#[should_panic(expected = "owned twice")]
+fn a_node_that_forgets_what_it_took_over_is_found_out() {
+    there_and_back(Some(Fault::NoNumbers));
+}
