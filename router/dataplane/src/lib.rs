@@ -7,7 +7,7 @@
 //! The packet's form is in `docs/protocol/data.md`, its cryptography in `weft-crypto`, the system calls in
 //! `weft-netio`. This crate never decides who is a member or who owns an address.
 //!
-//! Reading order: [`Tables`], [`classify`], [`Dataplane`], [`Counters`].
+//! Reading order: [`Tables`], [`classify()`], [`Dataplane`], [`Counters`].
 
 mod arp;
 mod classify;
