@@ -159,6 +159,7 @@ impl Ipam {
         let number = std::mem::replace(&mut self.own.next_grant, next_grant);
         let span = Span { start, end, version };
         self.own.grants.push(Grant { number, to: *asker.as_bytes(), span });
+        self.own.tentative = false;
         self.stats.granted += 1;
         self.touched = true;
         true

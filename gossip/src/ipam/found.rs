@@ -8,8 +8,9 @@ use weft_crypto::PeerName;
 use super::{
     Init, Ipam,
     consensus::{View, named, ring_id},
+    spans::SpanSet,
     validate::NO_RING,
-    wire::{RawName, RingId, Span},
+    wire::{RawName, RingId, Space, Span},
 };
 use crate::Time;
 
@@ -28,6 +29,24 @@ impl Ipam {
         text.extend_from_slice(&self.fresh());
         let ring = named(b"founder", &text);
         self.claim_share(ring, &[*self.config.name.as_bytes()]);
+        self.own.tentative = matches!(self.config.init, Init::Auto);
+    }
+
+    /// Gives up a ring of which nothing was ever used or given away, for one that `other` is part
+    /// of: any ring that is in use, or the one with the lower name. Two nodes that were started
+    /// without a word about each other so become one cluster.
+    ///
+    /// Nobody can hold an address of the ring given up: its only owner never granted any.
+    pub(super) fn yield_to(&mut self, other: &Space) {
+        let rings_differ = other.ring != NO_RING && other.ring != self.own.ring;
+        let theirs_wins = !other.tentative || other.ring < self.own.ring;
+        if self.own.tentative && rings_differ && theirs_wins {
+            self.own.owned = SpanSet::default();
+            self.own.ring = NO_RING;
+            self.own.tentative = false;
+            self.touched = true;
+            tracing::info!("gave up the own ring, of which nothing was used, to join another");
+        }
     }
 
     /// Takes the own share of a ring that was founded by several, if this node is one of them.

@@ -148,6 +148,7 @@ impl Ipam {
             self.other_ranges.insert(origin, theirs.clone());
         }
         checked?;
+        self.yield_to(&space);
         self.take_over(origin, &space)?;
         self.drop_taken(origin, &space);
         self.other_ranges.remove(&origin);

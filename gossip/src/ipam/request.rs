@@ -124,6 +124,7 @@ impl Ipam {
             pending.wanted.clone()
         };
         self.local.hold(&pending.key, &numbers);
+        self.touched |= std::mem::take(&mut self.own.tentative);
         self.dirty = true;
         Progress::Done(numbers.iter().map(|&(_, n)| self.universe.with_prefix(n)).collect())
     }

@@ -22,6 +22,7 @@ use crate::Time;
 pub(super) struct Own {
     pub(super) revision: u64,
     pub(super) ring: RingId,
+    pub(super) tentative: bool,
     pub(super) owned: SpanSet,
     pub(super) grants: Vec<Grant>,
     pub(super) accepted: BTreeMap<PeerName, u64>,
@@ -33,6 +34,7 @@ impl Default for Own {
         Self {
             revision: 0,
             ring: NO_RING,
+            tentative: false,
             owned: SpanSet::default(),
             grants: Vec::new(),
             accepted: BTreeMap::new(),
@@ -47,6 +49,7 @@ impl Own {
         Self {
             revision: space.revision,
             ring: space.ring,
+            tentative: space.tentative,
             owned: space.owned.iter().copied().collect(),
             grants: space.grants.clone(),
             accepted: space.accepted.iter().map(name).collect(),
@@ -163,6 +166,7 @@ impl Ipam {
         Space {
             revision: self.own.revision,
             ring: self.own.ring,
+            tentative: self.own.tentative,
             ranges: self.universe.raw(),
             owned: self.own.owned.iter().collect(),
             grants: self.own.grants.clone(),

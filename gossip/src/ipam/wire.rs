@@ -48,6 +48,9 @@ pub struct Space {
     pub revision: u64,
     /// The ring that this node is part of; all zero while it is in none.
     pub ring: RingId,
+    /// Whether this node made the ring only because nobody told it to whom to turn, and neither
+    /// used nor gave away anything of it so far. Never true again once it was false.
+    pub tentative: bool,
     /// The ranges this node was configured with, in order.
     pub ranges: Vec<RawRange>,
     /// What it owns: sorted, disjoint.

@@ -122,6 +122,41 @@ fn two_rings_do_not_merge_and_say_so() {
 }
 
 #[test]
+fn nodes_started_without_a_word_about_each_other_become_one_cluster() {
+    let auto = |index| config(index, &["10.32.0.0/24"], Init::Auto, 0);
+    for (count, user) in [(2, None), (3, None), (2, Some(0)), (2, Some(1))] {
+        let mut world = World::new((0..count).map(auto));
+        let id = user.map(|user| world.ask(user, "a"));
+        world.run(Duration::from_secs(1));
+        assert_eq!(rings(&world).len(), 1, "{user:?}");
+        assert!(world.hosts.iter().all(|host| host.ipam.ready()));
+        assert_eq!(total(&world), 256);
+        assert_eq!(world.hosts[0].ipam.conflicts(), []);
+        world.check();
+        if let (Some(user), Some(id)) = (user, id) {
+            assert!(matches!(world.answer(user, id), Some(Ok(_))));
+        }
+        // Whoever gave its ring up does not make another.
+        (0..usize::from(count)).for_each(|index| world.crash(index));
+        world.run(Duration::from_secs(1));
+        assert_eq!(rings(&world).len(), 1, "{user:?}");
+    }
+}
+
+#[test]
+fn rings_in_use_are_not_given_up() {
+    let auto = |index| config(index, &["10.32.0.0/24"], Init::Auto, 0);
+    let mut world = World::new((0..2).map(auto));
+    world.ask(0, "a");
+    world.ask(1, "b");
+    world.hosts[1].ipam.release("b", world.now);
+    world.drain(1);
+    world.run(Duration::from_secs(60));
+    assert_eq!(rings(&world).len(), 2, "what was used once stays");
+    assert_eq!(world.hosts[0].ipam.conflicts(), [Conflict::OtherRing { node: name(1) }]);
+}
+
+#[test]
 fn a_node_with_other_ranges_is_shown_and_changes_nothing() {
     let founder = config(0, &["10.32.0.0/24"], Init::Founder, 0);
     let stranger = config(1, &["10.99.0.0/24"], Init::Founder, 0);

@@ -124,6 +124,7 @@ proptest! {
         let space = Space {
             revision: next_grant,
             ring: [1; 16],
+            tentative: want.2,
             ranges: universe.raw(),
             owned: close.chain(far).collect(),
             grants: grants.into_iter().map(|(number, to, a, b, version)| Grant {
