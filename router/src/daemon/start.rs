@@ -32,10 +32,6 @@ const EVENTS: usize = 1024;
 /// How long a freed address rests before it is handed out again (DESIGN D8).
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
-/// What a Pod's packet grows by on the underlay, bytes: IPv6 (40), UDP (8), our header (16),
-/// payload kind (1), virtio-net header (10), Ethernet (14), tag (16).
-const OVERHEAD: u32 = 40 + 8 + 16 + 1 + 10 + 14 + 16;
-
 /// Starts everything, from what can fail without a trace to what changes the host.
 pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     preflight::capabilities()?;
@@ -214,7 +210,9 @@ async fn overlay_mtu(netlink: &rtnetlink::Handle, config: &Config) -> Result<u32
             let peers: Vec<IpAddr> =
                 config.peers.iter().filter_map(|peer| peer.host.parse().ok()).collect();
             let underlay = host::underlay_mtu(netlink, &peers).await?;
-            Ok(underlay.saturating_sub(OVERHEAD).max(u32::from(Mtu::LEAST)))
+            // Sized for IPv6 on the underlay: a peer that is reached by it may come at any time.
+            let mtu = weft_dataplane::pod_mtu(underlay, Ipv6Addr::UNSPECIFIED.into());
+            Ok(mtu.unwrap_or(weft_dataplane::MIN_POD_MTU))
         }
     }
 }
