@@ -1,13 +1,16 @@
 # shellcheck shell=bash
 # The daemons of a lab.
 
-# lab_secret: the file with the lab's cluster secret, made on first use.
+# lab_secret: the file with the lab's cluster secret, made on first use. Launches may run side by side: a link is made
+# by one of them only.
 lab_secret() {
-    local file
+    local file fresh
     file=$(lab_dir)/secret
-    if [[ ! -s $file ]]; then
-        (umask 077 && "$WEFT_BIN_DIR/weft" secret new >"$file.new")
-        mv -- "$file.new" "$file"
+    if [[ ! -e $file ]]; then
+        fresh=$(mktemp "$file.XXXXXX")
+        "$WEFT_BIN_DIR/weft" secret new >"$fresh"
+        ln -- "$fresh" "$file" 2>/dev/null || true
+        rm -f -- "$fresh"
     fi
     printf '%s\n' "$file"
 }

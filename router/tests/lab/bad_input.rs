@@ -1,4 +1,5 @@
-//! What an operator can get wrong: one line that names the culprit and the cure, and nothing left behind.
+//! What an operator can get wrong: one line that names the culprit and the cure, and nothing left
+//! behind.
 
 use std::path::Path;
 

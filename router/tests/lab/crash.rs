@@ -65,7 +65,8 @@ fn killed_while_it_hands_out_addresses_it_keeps_every_promise() {
         }
         lab.ok(["kill", "1", "-9"]);
         lab.launch(1, &["--ipalloc-init", "founder"]);
-        // The plugin tries again while the daemon restarts; a Pod may also have failed. Both are fine.
+        // The plugin tries again while the daemon restarts; a Pod may also have failed. Both are
+        // fine.
         for pod in &mut pods {
             pod.wait().expect("it ends");
         }

@@ -9,10 +9,12 @@ use crate::harness::{Lab, PATIENCE, eventually};
 /// How many datagrams are thrown at the port.
 const DATAGRAMS: u32 = 10_000;
 
-/// First bytes that lead to different code: our packets, reserved bits, QUIC's long and short headers.
+/// First bytes that lead to different code: our packets, reserved bits, QUIC's long and short
+/// headers.
 const FIRST: [u8; 10] = [0x00, 0x01, 0x02, 0x3f, 0x40, 0x43, 0x80, 0xbf, 0xc0, 0xff];
 
-/// Lengths around every boundary: nothing, the header, header and tag, a whole packet, the largest datagram.
+/// Lengths around every boundary: nothing, the header, header and tag, a whole packet, the largest
+/// datagram.
 const LENGTHS: [usize; 16] =
     [0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 64, 1199, 1200, 1452, 9_000, 65_507];
 
@@ -41,7 +43,8 @@ impl Bytes {
         if let Some(first) = datagram.first_mut() {
             *first = FIRST[usize::from(*first) % FIRST.len()];
         }
-        // Half of the data packets have a well-formed header, half of the long headers a version that QUIC knows.
+        // Half of the data packets have a well-formed header, half of the long headers a version
+        // that QUIC knows.
         if self.below(2) == 0 && length >= 16 {
             match datagram[0] {
                 0x01 => datagram[1..4].fill(0),
@@ -87,7 +90,8 @@ fn garbage_on_the_port_is_counted_and_dropped() {
     assert!(sent > DATAGRAMS / 2, "only {sent} were sent");
     eventually("count of what was dropped", PATIENCE, || {
         let counted = drops(1) - before;
-        // Four in ten first bytes are data packets; some datagrams are lost before they reach the daemon.
+        // Four in ten first bytes are data packets; some datagrams are lost before they reach the
+        // daemon.
         if counted > f64::from(sent) / 10.0 { Ok(()) } else { Err(format!("{counted} of {sent}")) }
     });
     lab.await_ping(1, "a", &address);

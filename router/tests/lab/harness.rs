@@ -174,7 +174,8 @@ impl Lab {
         });
     }
 
-    /// A host's metrics whose name with labels begins with `prefix`, added up. None where there is no such metric.
+    /// A host's metrics whose name with labels begins with `prefix`, added up. None where there is
+    /// no such metric.
     pub(crate) fn metric(&self, host: usize, prefix: &str) -> Option<f64> {
         let text =
             self.exec(host, &["curl", "-sS", "--max-time", "5", "http://127.0.0.1:6782/metrics"]);
@@ -285,8 +286,8 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the project")
 }
 
-/// The folder with `weft` and `weft-net`. Cargo builds only the first for these tests; the second is built here where
-/// it is missing or older than its sources.
+/// The folder with `weft` and `weft-net`. Cargo builds only the first for these tests; the second
+/// is built here where it is missing or older than its sources.
 fn binaries() -> &'static Path {
     static BINARIES: OnceLock<PathBuf> = OnceLock::new();
     BINARIES.get_or_init(|| {
@@ -325,7 +326,8 @@ fn newest(dir: &Path) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Starts a command in a network namespace; nsenter becomes that command, so ending the one ends the other.
+/// Starts a command in a network namespace; nsenter becomes that command, so ending the one ends
+/// the other.
 fn spawn(namespace: &str, command: &[&str]) -> Background {
     let child = Command::new("nsenter")
         .arg(format!("--net=/run/netns/{namespace}"))

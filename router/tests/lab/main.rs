@@ -1,11 +1,14 @@
-//! The daemon, the command line and the CNI plugin on real kernels' parts: network namespaces, TAP devices, bridges,
-//! containerd. Everything is driven from outside, through `scripts/lab`, as a person would.
+//! The daemon, the command line and the CNI plugin on real kernels' parts: network namespaces, TAP
+//! devices, bridges, containerd. Everything is driven from outside, through `scripts/lab`, as a
+//! person would.
 //!
-//! Needs root, `/dev/net/tun` and the tools that `scripts/test` installs; a machine without them fails these tests,
-//! it does not skip them. One lab runs at a time. To look at a lab by hand: `docs/testing.md`.
+//! Needs root, `/dev/net/tun` and the tools that `scripts/test` installs; a machine without them
+//! fails these tests, it does not skip them. One lab runs at a time. To look at a lab by hand:
+//! `docs/testing.md`.
 //!
-//! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), then the ways in which it can go wrong:
-//! [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`].
+//! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
+//! to get there), then the ways in which it can go wrong: [`bad_input`], [`secret`], [`garbage`],
+//! [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`].
 
 mod bad_input;
 mod cli;
@@ -17,3 +20,4 @@ mod mesh;
 mod partition;
 mod secret;
 mod shutdown;
+mod starts;

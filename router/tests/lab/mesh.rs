@@ -143,7 +143,8 @@ fn pods_of_three_hosts_reach_each_other() {
     }
 }
 
-/// 8,000 bytes leave the Pod as fragments of its own, or as one super-frame: either way all of them must arrive.
+/// 8,000 bytes leave the Pod as fragments of its own, or as one super-frame: either way all of them
+/// must arrive.
 fn a_large_ping_passes(lab: &Lab) {
     let address = address_of(lab, 3, "b");
     eventually("an 8,000-byte ping", PATIENCE, || {

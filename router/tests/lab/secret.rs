@@ -79,7 +79,7 @@ fn a_stranger_gets_no_peer_and_the_others_go_on() {
 
 #[test]
 fn two_daemons_with_different_secrets_exchange_no_gossip() {
-    let lab = Lab::up("apart", 2);
+    let lab = Lab::up("strange", 2);
     let file = lab.dir().join("wire.pcap");
     let path = file.display().to_string();
     let capture = lab.spawn(
@@ -118,7 +118,8 @@ fn two_daemons_with_different_secrets_exchange_no_gossip() {
     }
     drop(capture);
 
-    // What passed is a handshake, a proof and a refusal for each attempt, none of which is near this size.
+    // What passed is a handshake, a proof and a refusal for each attempt, none of which is near
+    // this size.
     let wire = std::fs::metadata(&file).expect("there is a capture").len();
     let after = lab.metric(1, "weft_admission_failures_total").unwrap_or(refused);
     println!("{wire} bytes on the wire for {after} attempts");
