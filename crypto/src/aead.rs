@@ -1,14 +1,18 @@
-//! Authenticated encryption behind one small trait.
+//! Authenticated encryption behind one small trait, by whichever library does it fastest here.
 
 use std::fmt;
 
-use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
 use zeroize::Zeroizing;
 
+use crate::Suite;
 use crate::packet::TAG_LEN;
 
+mod aws_lc;
+mod portable;
+mod ring;
+
 /// The length of a key in bytes, for every suite.
-pub(crate) const KEY_LEN: usize = 32;
+pub const KEY_LEN: usize = 32;
 
 /// An AEAD with its key, whose nonce is four zero bytes and the counter as a little-endian u64.
 ///
@@ -32,31 +36,65 @@ pub trait Aead: Send + Sync {
     ) -> Result<(), OpenError>;
 }
 
-/// An algorithm for data packets.
+/// `suite` under `key`, in the library that [`Backend::for_suite`] names.
+pub(crate) fn with_key(suite: Suite, key: &Zeroizing<[u8; KEY_LEN]>) -> Box<dyn Aead> {
+    Backend::for_suite(suite)
+        .with_key(suite, key)
+        .expect("invariant: a backend is chosen only for suites it has")
+}
+
+/// A library that implements suites. All give the same bytes; they differ in speed and in where they run.
+///
+/// [`SessionKeys`](crate::SessionKeys) uses [`Self::for_suite`]; the others are there for benchmarks and for tests
+/// that hold them against each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Suite {
-    /// ChaCha20-Poly1305 (RFC 8439), which every node has.
-    ChaCha20Poly1305,
+pub enum Backend {
+    /// `chacha20poly1305`: pure Rust for any CPU, and the reference. Has no AES-256-GCM.
+    Portable,
+    /// `ring`: assembly for x86-64, AArch64 and 32-bit Arm.
+    Ring,
+    /// `aws-lc-rs`: assembly for x86-64 and AArch64.
+    AwsLc,
 }
 
-impl Suite {
-    /// The name in the contract's spelling; also part of the key schedule.
+impl Backend {
+    /// All backends.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Ring, Self::AwsLc];
+
+    /// The backend that sealers and openers of `suite` use. Fixed when the program is built: which implementation is
+    /// best differs between architectures, and what a CPU has beyond its architecture's base each library finds out
+    /// itself, once. The choice rests on `docs/decisions/0001-aead-backends.md`.
+    pub const fn for_suite(suite: Suite) -> Self {
+        match suite {
+            Suite::ChaCha20Poly1305 => Self::AwsLc,
+            Suite::Aes256Gcm => Self::Ring,
+        }
+    }
+
+    /// The name of the library's crate.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            Self::Portable => "chacha20poly1305",
+            Self::Ring => "ring",
+            Self::AwsLc => "aws-lc-rs",
         }
     }
 
-    /// This suite under `key`.
-    pub(crate) fn with_key(self, key: &Zeroizing<[u8; KEY_LEN]>) -> Box<dyn Aead> {
-        match self {
-            Self::ChaCha20Poly1305 => Box::new(ChaCha20Poly1305::new(key)),
-        }
+    /// `suite` under `key` in this library, or `None` where it does not implement the suite.
+    pub fn with_key(self, suite: Suite, key: &Zeroizing<[u8; KEY_LEN]>) -> Option<Box<dyn Aead>> {
+        Some(match (self, suite) {
+            (Self::Portable, Suite::ChaCha20Poly1305) => {
+                Box::new(portable::ChaCha20Poly1305::new(key))
+            }
+            (Self::Portable, Suite::Aes256Gcm) => return None,
+            (Self::Ring, suite) => Box::new(ring::Key::new(suite, key)),
+            (Self::AwsLc, suite) => Box::new(aws_lc::Key::new(suite, key)),
+        })
     }
 }
 
-impl fmt::Display for Suite {
+impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -72,36 +110,6 @@ pub enum OpenError {
     /// The packet was altered, or sealed under another key.
     #[error("packet does not authenticate")]
     Forged,
-}
-
-/// ChaCha20-Poly1305. Its key erases itself.
-struct ChaCha20Poly1305(chacha20poly1305::ChaCha20Poly1305);
-
-impl ChaCha20Poly1305 {
-    fn new(key: &Zeroizing<[u8; KEY_LEN]>) -> Self {
-        Self(chacha20poly1305::ChaCha20Poly1305::new((&**key).into()))
-    }
-}
-
-impl Aead for ChaCha20Poly1305 {
-    fn seal(&self, counter: u64, aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN] {
-        self.0
-            .encrypt_inout_detached(&nonce(counter).into(), aad, buffer.into())
-            .expect("invariant: a packet is shorter than the 256 GiB one nonce may encrypt")
-            .into()
-    }
-
-    fn open(
-        &self,
-        counter: u64,
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &[u8; TAG_LEN],
-    ) -> Result<(), OpenError> {
-        self.0
-            .decrypt_inout_detached(&nonce(counter).into(), aad, buffer.into(), tag.into())
-            .map_err(|_| OpenError::Forged)
-    }
 }
 
 fn nonce(counter: u64) -> [u8; 12] {

@@ -35,10 +35,11 @@ mod packet;
 mod replay;
 mod secret;
 mod session;
+mod suite;
 mod tls;
 
 pub use admission::{ADMISSION_EXPORTER_LABEL, Admission, EXPORTER_LEN, Proof, Role, WrongSecret};
-pub use aead::{Aead, OpenError, Suite};
+pub use aead::{Aead, Backend, KEY_LEN, OpenError};
 pub use identity::{BadSignature, Identity, ParsePeerNameError, PeerName, Signature};
 pub use packet::{
     HEADER_LEN, Header, HeaderError, MAX_PACKET_LEN, MAX_PACKETS, ReceiverIndex, TAG_LEN,
@@ -46,6 +47,7 @@ pub use packet::{
 pub use replay::{REPLAY_WINDOW, ReplayWindow, Replayed};
 pub use secret::{ClusterSecret, SecretError, Weakness};
 pub use session::{DATA_EXPORTER_LABEL, Opener, SealError, Sealer, SessionKeys};
+pub use suite::{NoCommonSuite, Offer, Suite, SuitePolicy, Suites, UnknownSuite, negotiate};
 pub use tls::{ALPN, SERVER_NAME, TlsError, client_config, peer_name, server_config};
 
 /// Compiles for types that erase their secrets when dropped.

@@ -8,9 +8,9 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::aead::{Aead, KEY_LEN, OpenError, Suite};
+use crate::aead::{self, Aead, KEY_LEN, OpenError};
 use crate::packet::{HEADER_LEN, Header, MAX_PACKET_LEN, MAX_PACKETS, ReceiverIndex, TAG_LEN};
-use crate::{HeaderError, Role};
+use crate::{HeaderError, Role, Suite};
 
 /// The TLS exporter label (RFC 8446, section 7.5) whose output [`SessionKeys::derive`] takes. Its context is empty.
 pub const DATA_EXPORTER_LABEL: &[u8] = b"EXPORTER-weft/1 data";
@@ -49,16 +49,12 @@ impl SessionKeys {
 
     /// What seals our packets to the peer, which wants to see the index `to` in them.
     pub fn sealer(&self, to: ReceiverIndex, suite: Suite) -> Sealer {
-        Sealer {
-            aead: suite.with_key(&suite_key(&self.sending, suite)),
-            to,
-            counter: Arc::clone(&self.counter),
-        }
+        Sealer { aead: keyed(&self.sending, suite), to, counter: Arc::clone(&self.counter) }
     }
 
     /// What opens the peer's packets to us.
     pub fn opener(&self, suite: Suite) -> Opener {
-        Opener { aead: suite.with_key(&suite_key(&self.receiving, suite)) }
+        Opener { aead: keyed(&self.receiving, suite) }
     }
 }
 
@@ -174,6 +170,11 @@ pub enum SealError {
     /// The key sealed 2^60 packets. The session needs new keys.
     #[error("session key is used up")]
     Exhausted,
+}
+
+/// One direction's cipher, in the library that is best for it.
+fn keyed(secret: &Zeroizing<[u8; KEY_LEN]>, suite: Suite) -> Box<dyn Aead> {
+    aead::with_key(suite, &suite_key(secret, suite))
 }
 
 /// One direction's secret under one suite, so that no key is ever used with two algorithms.
