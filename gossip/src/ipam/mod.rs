@@ -218,6 +218,8 @@ impl Ipam {
     /// Tells which other nodes records can be exchanged with, directly or through others.
     pub fn handle_reachable(&mut self, reachable: &BTreeSet<PeerName>, now: Time) {
         self.reachable.clone_from(reachable);
+        // Whoever was away may have learnt of a ring meanwhile.
+        self.synced.retain(|name| reachable.contains(name));
         self.settle(now);
     }
 

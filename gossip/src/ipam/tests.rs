@@ -6,6 +6,7 @@ mod found;
 mod give;
 mod parts;
 mod random;
+mod vote;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
