@@ -30,7 +30,8 @@ mod tests {
     #[test]
     fn only_links_that_both_ends_report_count() {
         // Each case: the links as "reporter: reported", and whom node 1 reaches.
-        let cases: &[(&[(u8, &[u8])], &[u8])] = &[
+        type Case = (&'static [(u8, &'static [u8])], &'static [u8]);
+        let cases: &[Case] = &[
             (&[], &[1]),
             (&[(1, &[2])], &[1]),
             (&[(2, &[1])], &[1]),

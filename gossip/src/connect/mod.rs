@@ -216,7 +216,7 @@ impl Connector {
                     entry.peer = Some(peer);
                     entry.succeeded(now);
                 }
-                Endpoint::Address(at, expected) if *at == address && *expected == peer => {
+                Endpoint::Address(_, expected) if *expected == peer => {
                     entry.succeeded(now);
                 }
                 Endpoint::Target(_) | Endpoint::Address(..) => {}
@@ -232,7 +232,7 @@ impl Connector {
         for (endpoint, entry) in &mut self.entries {
             let leads_there = match endpoint {
                 Endpoint::Target(text) => {
-                    entry.peer == Some(peer) || self.led_to.get(text) == Some(&was.address)
+                    entry.peer == Some(peer) || leads_to(&self.led_to, text) == Some(was.address)
                 }
                 Endpoint::Address(_, expected) => *expected == peer,
             };
@@ -315,7 +315,7 @@ impl Connector {
             Endpoint::Address(_, peer) => self.connected.contains_key(peer),
             Endpoint::Target(text) => {
                 // The text may be the address of a peer that came to us, or that gossip found.
-                let address = self.led_to.get(text).copied().or_else(|| text.parse().ok());
+                let address = leads_to(&self.led_to, text);
                 entry.peer.is_some_and(|peer| self.connected.contains_key(&peer))
                     || address.is_some_and(|address| {
                         self.connected.values().any(|connected| connected.address == address)
@@ -369,6 +369,11 @@ impl Entry {
         self.due = now;
         self.error = None;
     }
+}
+
+/// The address that a target stands for, as far as that is known without resolving a name.
+fn leads_to(led_to: &BTreeMap<String, SocketAddr>, target: &str) -> Option<SocketAddr> {
+    led_to.get(target).copied().or_else(|| target.parse().ok())
 }
 
 /// A number from 0 up to 1, without it.

@@ -12,7 +12,7 @@ use crate::{
         MAX_DIGEST_ENTRIES, MAX_MESSAGE, MAX_REPLY_MESSAGES, MESSAGE_BUDGET, PUSH_FANOUT,
         PUSH_TO_ALL, RESYNC_DELAY,
     },
-    message::{Delta, Digest, DigestEntry, Message, Push, Span, Summary},
+    message::{Delta, Digest, DigestEntry, Message, Push, Span, Summary, bucket_of},
     record::{Record, SignedRecord},
 };
 
@@ -67,6 +67,10 @@ impl Node {
                 mask |= 1 << bucket;
             }
         }
+        let own_bucket = bucket_of(self.name.as_bytes());
+        if mask >> own_bucket & 1 == 0 {
+            self.own.mark_checked(from);
+        }
         if mask == 0 {
             self.stats.rounds_equal += 1;
             self.ipam.handle_synced(from, now);
@@ -120,9 +124,11 @@ impl Node {
 
     fn handle_digest(&mut self, from: PeerName, digest: &Digest, now: Time) {
         if digest.mask == 0 {
+            self.own.mark_checked(from);
             self.ipam.handle_synced(from, now);
             return;
         }
+        let unchecked = digest.covers(self.name.as_bytes()) && !self.own.is_checked(from);
         let nothing = |origin| DigestEntry { origin, watermark: 0, fingerprint: 0 };
         // Ours and theirs of each origin that either knows.
         let mut pairs: BTreeMap<[u8; 32], (DigestEntry, DigestEntry)> =
@@ -134,6 +140,13 @@ impl Node {
         let mut wanted = Vec::new();
         for (origin, (ours, theirs)) in pairs {
             let name = PeerName::from_bytes(origin);
+            if name == self.name && unchecked {
+                if theirs.fingerprint != ours.fingerprint && theirs.fingerprint != 0 {
+                    self.ask_for_own(from);
+                    continue;
+                }
+                self.own.mark_checked(from);
+            }
             if ours.fingerprint == theirs.fingerprint {
                 // They hold the same, and know of more of it that it is complete.
                 self.store.raise_watermark(name, theirs.watermark);
@@ -155,6 +168,15 @@ impl Node {
             let answer = self.digest(covered, 0);
             self.send(from, &Message::Digest(answer));
         }
+    }
+
+    /// Asks for all that a neighbour holds of this node itself, before newer versions replace it: it
+    /// may be more than this node's disk remembers.
+    fn ask_for_own(&mut self, to: PeerName) {
+        let name = *self.name.as_bytes();
+        let mask = 1 << bucket_of(&name);
+        let nothing = Digest { mask, low: name, high: name, ..Digest::equal() };
+        self.send(to, &Message::Digest(nothing));
     }
 
     /// Sends what is held of each origin above a version, in as many messages as are allowed.
@@ -230,6 +252,9 @@ impl Node {
                     }
                 }
             }
+            if origin == self.name && span.from == 0 {
+                news |= self.own.mark_checked(from);
+            }
         }
         if news {
             self.resync(from, now);
@@ -257,7 +282,10 @@ impl Node {
     ) -> Result<(Arc<Record>, bool), MessageError> {
         let record = self.check(signed)?;
         let origin = record.origin();
-        if !self.store.is_news(&record) {
+        let held = self.store.get(origin, record.key());
+        let is_held = held.is_some_and(|held| held.rank() == record.rank());
+        // An old record of this node's own may still tell of something that its disk forgot.
+        if is_held || origin != self.name && !self.store.is_news(&record) {
             self.stats.records_stale += 1;
             return Ok((record, false));
         }
@@ -308,6 +336,11 @@ impl Node {
                 .keys()
                 .copied()
                 .filter(|peer| Some(*peer) != source && *peer != record.origin())
+                .filter(|peer| {
+                    record.origin() != self.name
+                        || !record.key().kind.is_durable()
+                        || self.own.is_checked(*peer)
+                })
                 .collect();
             if self.neighbours.len() > PUSH_TO_ALL {
                 while peers.len() > PUSH_FANOUT {

@@ -1,7 +1,7 @@
 //! This node's own records: their versions, and that they are on disk before others see them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -75,6 +75,9 @@ pub(super) struct Own {
     next_token: u64,
     persisted: u64,
     persist_needed: bool,
+    /// The neighbours that are known not to hold own records that the disk forgot; all others as well
+    /// if `None`, because there was no disk to forget.
+    checked: Option<BTreeSet<PeerName>>,
 }
 
 #[derive(Debug)]
@@ -94,12 +97,24 @@ impl Own {
             next_token: 1,
             persisted: 0,
             persist_needed: false,
+            checked: None,
         }
     }
 
     pub(super) fn restored(restored: &Restored) -> Self {
         let next_version = restored.ceiling.saturating_add(1);
-        Self { next_version, ceiling: restored.ceiling, ..Self::new() }
+        let checked = Some(BTreeSet::new());
+        Self { next_version, ceiling: restored.ceiling, checked, ..Self::new() }
+    }
+
+    /// Whether own records that depend on the disk may replace what `peer` holds of them.
+    pub(super) fn is_checked(&self, peer: PeerName) -> bool {
+        self.checked.as_ref().is_none_or(|checked| checked.contains(&peer))
+    }
+
+    /// All that `peer` holds of this node is known here. Answers whether that is news.
+    pub(super) fn mark_checked(&mut self, peer: PeerName) -> bool {
+        self.checked.as_mut().is_some_and(|checked| checked.insert(peer))
     }
 
     /// Something that must survive has changed. Answers the token to wait for.
@@ -188,6 +203,25 @@ impl Own {
     }
 }
 
+/// Whether a record tells of own space that was given away or taken over and that the other record
+/// does not know of, whatever their versions.
+fn is_later_space(record: &Record, than: Option<&Record>) -> bool {
+    let read = |record: &Record| codec::decode::<Space>(record.value()?).ok();
+    if *record.key() != Key::of(Kind::SPACE) {
+        return false;
+    }
+    match (read(record), than.and_then(read)) {
+        (Some(record), Some(than)) => {
+            let known: BTreeMap<_, _> = than.accepted.into_iter().collect();
+            record.revision > than.revision
+                || record.next_grant > than.next_grant
+                || record.accepted.iter().any(|(name, number)| known.get(name) < Some(number))
+        }
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
 impl Node {
     /// Puts the own records of the former life back.
     pub(super) fn restore_own(&mut self, records: Vec<Record>) {
@@ -221,12 +255,7 @@ impl Node {
                 })
                 .collect(),
         );
-        let key = Key::of(Kind::LINKS);
-        let value = codec::encode(&links);
-        let newest = self.own.newest(self.name, &key, &self.store);
-        if newest.is_none_or(|newest| newest.value() != Some(&value)) {
-            self.stage(key, Some(value));
-        }
+        self.stage_if_new(Key::of(Kind::LINKS), Some(codec::encode(&links)));
     }
 
     pub(super) fn publish_ipam(&mut self, publish: Publish) {
@@ -235,7 +264,18 @@ impl Node {
             Publish::Want(want) => (Kind::WANT, want.map(|want| codec::encode(&want))),
             Publish::Paxos(paxos) => (Kind::PAXOS, Some(codec::encode(&paxos))),
         };
-        self.stage(Key::of(kind), value);
+        self.stage_if_new(Key::of(kind), value);
+    }
+
+    /// As [`Self::stage`], unless the own record says the same already.
+    fn stage_if_new(&mut self, key: Key, value: Option<Vec<u8>>) {
+        let same = match self.own.newest(self.name, &key, &self.store) {
+            Some(newest) => newest.value() == value.as_deref(),
+            None => value.is_none(),
+        };
+        if !same {
+            self.stage(key, value);
+        }
     }
 
     /// Makes the next own record. It enters the store when what it depends on is on disk.
@@ -282,7 +322,8 @@ impl Node {
     pub(super) fn handle_own_record(&mut self, record: &Record, now: Time) {
         let key = record.key();
         let newest = self.own.newest(self.name, key, &self.store);
-        if newest.is_some_and(|newest| newest.rank() >= record.rank()) {
+        let older = newest.is_some_and(|newest| newest.rank() >= record.rank());
+        if older && !is_later_space(record, newest.map(|newest| &**newest)) {
             return;
         }
         let mine = newest.map(|newest| newest.value().map(<[u8]>::to_vec));
@@ -301,6 +342,12 @@ impl Node {
             (_, None) if record.value().is_some() => self.stage(key.clone(), None),
             (_, None) => {}
         }
+    }
+
+    /// Own records that wait for the disk.
+    #[cfg(test)]
+    pub(super) fn own_queue(&self) -> usize {
+        self.own.staged.len()
     }
 
     fn adopt_space(&mut self, record: &Record, now: Time) {
