@@ -8,8 +8,8 @@ use weft_crypto::PeerName;
 
 use super::Waiting;
 
-/// A record of another node that the ring cannot use. Nothing has changed: the node's former record,
-/// if any, stays in force.
+/// A record of another node that the ring cannot use. Where nothing else is said, nothing has
+/// changed: the node's former record, if any, stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Misbehaved {
     /// It was configured with other ranges.
@@ -40,7 +40,8 @@ pub enum Misbehaved {
     /// A list is longer than any honest node makes it.
     #[error("{} publishes a record that is too long", .0.short())]
     TooLong(PeerName),
-    /// A grant to this node covers addresses that somebody holds with at least the same right.
+    /// A grant to this node covers addresses that somebody holds with at least the same right. It is
+    /// not taken over; the rest of the record is used.
     #[error("{} grants addresses that are not its own", .0.short())]
     ForeignGrant(PeerName),
     /// A want asks for an unknown range, for nothing, or of its own author.

@@ -118,7 +118,8 @@ impl Ipam {
     ///
     /// # Errors
     /// [`Misbehaved`] if the record makes no sense; nothing has changed but the counter, and what
-    /// [`Ipam::conflicts`] says about nodes with other ranges.
+    /// [`Ipam::conflicts`] says about nodes with other ranges. A grant that is refused
+    /// ([`Misbehaved::ForeignGrant`]) is not taken over; the rest of its record is used.
     pub fn handle_space(
         &mut self,
         origin: PeerName,
@@ -149,7 +150,7 @@ impl Ipam {
         }
         checked?;
         self.yield_to(&space);
-        self.take_over(origin, &space)?;
+        let taken_over = self.take_over(origin, &space);
         self.drop_taken(origin, &space);
         self.other_ranges.remove(&origin);
         let known = self.spaces.get(&origin);
@@ -161,7 +162,7 @@ impl Ipam {
             known.owned != space.owned || known.grants != space.grants || known.ring != space.ring
         });
         self.spaces.insert(origin, space);
-        Ok(())
+        taken_over
     }
 
     /// Takes in what another node asks for; `None` if nothing.

@@ -132,7 +132,7 @@ fn script(hosts: usize) -> impl Strategy<Value = Vec<(Op, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn three_nodes_in_a_tiny_range(ops in script(3)) {
