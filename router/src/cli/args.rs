@@ -116,7 +116,7 @@ pub(super) struct LaunchArgs {
     /// Networks on which packets need no encryption; accepted, without effect yet
     #[arg(long, value_name = "CIDR,..")]
     trusted_subnets: Option<String>,
-    /// Cipher suite of data packets: auto or chacha20-poly1305 [default: auto]
+    /// Cipher suite of data packets: auto, aes-256-gcm or chacha20-poly1305 [default: auto]
     #[arg(long, value_name = "SUITE")]
     cipher: Option<String>,
     /// What carries data packets: udp [default: udp]

@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net};
-use weft_crypto::ClusterSecret;
+use weft_crypto::{ClusterSecret, SuitePolicy};
 
 pub use error::{ConfigError, Origin, Place, Problems};
 pub use peer::{PeerAddr, PeerAddrError};
@@ -110,7 +110,7 @@ impl Config {
             discovery: true,
             conn_limit: DEFAULT_CONN_LIMIT,
             trusted_subnets: Vec::new(),
-            cipher: Cipher::Auto,
+            cipher: Cipher(SuitePolicy::Auto),
             tunnel: Tunnel::Udp,
             log_level: LogLevel::Info,
             peers: Vec::new(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use weft_crypto::PeerName;
+use weft_crypto::{PeerName, SuitePolicy};
 
 /// Why a value is refused: one clause that says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,22 +93,15 @@ impl FromStr for IpallocInit {
 
 /// The cipher suite of the data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cipher {
-    /// The best that both ends have.
-    Auto,
-    /// ChaCha20-Poly1305 with every peer.
-    ChaCha20Poly1305,
-}
+pub struct Cipher(pub SuitePolicy);
 
 impl FromStr for Cipher {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "chacha20-poly1305" => Ok(Self::ChaCha20Poly1305),
-            "aes-256-gcm" => refuse("not built in yet, use auto or chacha20-poly1305"),
-            _ => refuse("must be auto or chacha20-poly1305"),
+        match text.parse() {
+            Ok(policy) => Ok(Self(policy)),
+            Err(_) => refuse("must be auto, aes-256-gcm or chacha20-poly1305"),
         }
     }
 }

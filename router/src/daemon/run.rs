@@ -118,6 +118,7 @@ impl Running {
             dialled: new.dialled.clone(),
             boot_id: new.boot_id,
             dial_number: new.dial_number,
+            suite: new.suite,
         };
         match self.parts.engine.handle_admitted(&info, self.parts.clock.now()) {
             Verdict::Accept => self.parts.links.open(new),

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::info;
-use weft_crypto::Identity;
+use weft_crypto::{Identity, Suite, SuitePolicy};
 use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Tables};
 use weft_gossip::ipam::Init;
 use weft_netio::tap::Tap;
@@ -119,7 +119,10 @@ fn assemble(
         DataplaneConfig::default(),
     )
     .map_err(LaunchError::Dataplane)?;
-    let links = Links::start(port.control, &identity, config.secret, boot_id, link_events)?;
+    let links = {
+        let offer = config.cipher.0.offer();
+        Links::start(port.control, &identity, config.secret, offer, boot_id, link_events)?
+    };
     // The event loop is gone only when the daemon stops.
     let writer = Writer::start(&store, move |saved| drop(saved_events.blocking_send(saved)));
 
@@ -161,8 +164,20 @@ fn settings(config: &Config, identity: &Identity, mtu: u32) -> Settings {
         mtu,
         discovery: config.discovery,
         conn_limit: config.conn_limit,
+        cipher: cipher(config.cipher.0),
         launch_peers: targets(&config.peers, config.port),
         warnings: config.warnings.clone(),
+    }
+}
+
+/// The cipher suites for `weft status`: what is used where the peer has it, then what otherwise.
+fn cipher(policy: SuitePolicy) -> String {
+    const AES: Suite = Suite::Aes256Gcm;
+    const CHACHA: Suite = Suite::ChaCha20Poly1305;
+    match policy {
+        SuitePolicy::Force(suite) => suite.to_string(),
+        SuitePolicy::Auto if policy.offer().preferred.contains(AES) => format!("{AES} or {CHACHA}"),
+        SuitePolicy::Auto => format!("{CHACHA} or {AES}"),
     }
 }
 

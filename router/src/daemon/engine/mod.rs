@@ -52,6 +52,8 @@ pub(super) struct Settings {
     pub(super) mtu: u32,
     pub(super) discovery: bool,
     pub(super) conn_limit: usize,
+    /// The cipher suites of the data plane, in words.
+    pub(super) cipher: String,
     pub(super) launch_peers: BTreeSet<String>,
     /// What the operator should know of the configuration, shown in status.
     pub(super) warnings: Vec<String>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quinn::VarInt;
 use tracing::debug;
-use weft_crypto::PeerName;
+use weft_crypto::{PeerName, Suite};
 use weft_gossip::{DialError, Endpoint, Retry, Time};
 
 use super::{Engine, Output};
@@ -29,6 +29,7 @@ pub(in crate::daemon) struct LinkInfo {
     pub(in crate::daemon) dialled: Option<Endpoint>,
     pub(in crate::daemon) boot_id: u64,
     pub(in crate::daemon) dial_number: u64,
+    pub(in crate::daemon) suite: Suite,
 }
 
 /// The engine's word on an admitted connection.
@@ -48,6 +49,7 @@ pub(in crate::daemon) struct PeerLink {
     pub(in crate::daemon) outbound: bool,
     /// Whether the data path is confirmed.
     pub(in crate::daemon) established: bool,
+    pub(in crate::daemon) suite: Suite,
     boot_id: u64,
     dial_number: u64,
     next_probe: Time,
@@ -172,6 +174,7 @@ impl Engine {
             address: new.address,
             outbound: new.dialled.is_some(),
             established: false,
+            suite: new.suite,
             boot_id: new.boot_id,
             dial_number: new.dial_number,
             next_probe: now + PROBE_INTERVAL,

@@ -29,6 +29,7 @@ fn founder(n: u8, restored: Restored) -> Engine {
         mtu: 1395,
         discovery: true,
         conn_limit: 2,
+        cipher: "chacha20-poly1305".to_owned(),
         launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
         warnings: Vec::new(),
     };
@@ -111,6 +112,7 @@ fn link(id: u64, peer: u8, dialled: bool, boot_id: u64, dial_number: u64) -> Lin
         dialled: dialled.then_some(Endpoint::Address(address, peer)),
         boot_id,
         dial_number,
+        suite: weft_crypto::Suite::ChaCha20Poly1305,
     }
 }
 

@@ -6,7 +6,7 @@ use weft_api::status::{
     Connection, ConnectionCounts, ConnectionState, Direction, Ipam, IpamOwner, Peer,
     PeerConnection, Policy, Router, Status, Target,
 };
-use weft_crypto::{PeerName, Suite};
+use weft_crypto::PeerName;
 use weft_gossip::{Attempt, AttemptState, Endpoint, LinkView, Time};
 
 use super::{Engine, PeerLink};
@@ -44,7 +44,7 @@ impl Engine {
                     .iter()
                     .map(|m| m.links.iter().filter(|l| l.established).count())
                     .sum(),
-                cipher: Suite::ChaCha20Poly1305.to_string(),
+                cipher: self.settings.cipher.clone(),
                 mtu: self.settings.mtu,
             },
             ipam: Ipam {
@@ -86,7 +86,7 @@ impl Engine {
             transport: Some("udp".to_owned()),
             path: Some("direct".to_owned()),
             via: None,
-            cipher: Some(Suite::ChaCha20Poly1305.to_string()),
+            cipher: Some(link.suite.to_string()),
             mtu: Some(self.settings.mtu),
             rtt_us: rtt(link.id).and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
             detail: (!link.established)

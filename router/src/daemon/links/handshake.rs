@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use weft_crypto::{
-    ADMISSION_EXPORTER_LABEL, Admission, ClusterSecret, DATA_EXPORTER_LABEL, EXPORTER_LEN, Opener,
-    PeerName, Proof, ReceiverIndex, Role, Sealer, SessionKeys, Suite,
+    ADMISSION_EXPORTER_LABEL, Admission, ClusterSecret, DATA_EXPORTER_LABEL, EXPORTER_LEN,
+    NoCommonSuite, Offer, Opener, PeerName, Proof, ReceiverIndex, Role, Sealer, SessionKeys, Suite,
+    negotiate,
 };
 
 use super::frame::{self, FrameError, FrameType, MAX_BEFORE_ADMISSION};
@@ -51,6 +52,7 @@ pub(super) struct Local {
     pub(super) name: PeerName,
     pub(super) boot_id: u64,
     pub(super) secret: ClusterSecret,
+    pub(super) offer: Offer,
 }
 
 /// A connection whose both ends have proved that they are of the cluster.
@@ -60,6 +62,7 @@ pub(super) struct Admitted {
     pub(super) hello: Hello,
     pub(super) dial_number: u64,
     pub(super) receiver: ReceiverIndex,
+    pub(super) suite: Suite,
     pub(super) sealer: Arc<Sealer>,
     pub(super) opener: Arc<Opener>,
     pub(super) connection: Connection,
@@ -82,6 +85,8 @@ pub(super) enum HandshakeError {
     Duplicate,
     #[error("the peer broke the protocol: {0}")]
     Protocol(&'static str),
+    #[error(transparent)]
+    Suite(#[from] NoCommonSuite),
     #[error("no valid identity: {0}")]
     Identity(weft_crypto::TlsError),
     #[error("{0}")]
@@ -218,13 +223,14 @@ async fn greet(
     mut recv: RecvStream,
 ) -> Result<Admitted, HandshakeError> {
     let receiver = ReceiverIndex(u32::from_le_bytes(super::super::random()));
-    let ours = Hello { boot_id: local.boot_id, dial_number, receiver };
+    let ours = Hello { boot_id: local.boot_id, dial_number, receiver, offer: local.offer };
     frame::write(&mut send, FrameType::Hello, &ours.encode()).await?;
     let (kind, body) = frame::read(&mut recv, MAX_BEFORE_ADMISSION).await?;
     let hello = match (kind, Hello::decode(&body)) {
         (FrameType::Hello, Some(hello)) => hello,
         _ => return Err(HandshakeError::Protocol("no hello after the proof")),
     };
+    let suite = negotiate(local.offer, hello.offer)?;
     let keys = SessionKeys::derive(&export(connection, DATA_EXPORTER_LABEL)?, role);
     Ok(Admitted {
         peer,
@@ -233,8 +239,9 @@ async fn greet(
         // The same number on both ends: the dialler's.
         dial_number: if role == Role::Client { dial_number } else { hello.dial_number },
         receiver,
-        sealer: Arc::new(keys.sealer(hello.receiver, Suite::ChaCha20Poly1305)),
-        opener: Arc::new(keys.opener(Suite::ChaCha20Poly1305)),
+        suite,
+        sealer: Arc::new(keys.sealer(hello.receiver, suite)),
+        opener: Arc::new(keys.opener(suite)),
         connection: connection.clone(),
         send,
         recv,

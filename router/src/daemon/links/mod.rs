@@ -23,7 +23,9 @@ use quinn::VarInt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
-use weft_crypto::{ClusterSecret, Identity, Opener, PeerName, ReceiverIndex, Role, Sealer};
+use weft_crypto::{
+    ClusterSecret, Identity, Offer, Opener, PeerName, ReceiverIndex, Role, Sealer, Suite,
+};
 use weft_gossip::{DialError, Endpoint, Retry};
 
 pub use endpoint::EndpointError;
@@ -53,6 +55,8 @@ pub(super) struct NewLink {
     pub(super) boot_id: u64,
     /// The dialler's count of its dials.
     pub(super) dial_number: u64,
+    /// The cipher suite of the data path.
+    pub(super) suite: Suite,
     admitted: Box<Admitted>,
 }
 
@@ -122,6 +126,7 @@ impl Shared {
             dialled,
             boot_id: admitted.hello.boot_id,
             dial_number: admitted.dial_number,
+            suite: admitted.suite,
             admitted: Box::new(admitted),
         }
     }
@@ -133,11 +138,12 @@ impl Links {
         socket: std::net::UdpSocket,
         identity: &Identity,
         secret: ClusterSecret,
+        offer: Offer,
         boot_id: u64,
         events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, EndpointError> {
         let endpoint = endpoint::bind(socket, identity)?;
-        let local = Local { name: identity.name(), boot_id, secret };
+        let local = Local { name: identity.name(), boot_id, secret, offer };
         let shared = Arc::new(Shared {
             local,
             events,
