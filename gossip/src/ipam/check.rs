@@ -33,6 +33,10 @@ impl Ipam {
         for (a, b) in self.segments.iter().zip(self.segments.iter().skip(1)) {
             assert!(a.end < b.start, "the ring is sorted and disjoint: {a:?} {b:?}");
         }
+        for segment in self.segments.iter().filter(|segment| segment.owner == self.config.name) {
+            let owned = self.own.owned.covering(segment.start, segment.end).is_some();
+            assert!(owned, "what is routed to this node is its own: {segment:?}");
+        }
         for span in self.own.owned.iter() {
             for number in [span.start, span.end] {
                 let owner = self.owner_of(address(number));

@@ -9,6 +9,7 @@ use super::{
     limits::*,
     universe::Range,
     validate::NO_RING,
+    view::taken_from,
     wire::{Grant, RangeWant, Space, Span, Want},
 };
 use crate::Time;
@@ -86,14 +87,12 @@ impl Ipam {
 
     /// Drops the grants to `receiver` that its record shows as taken over.
     pub(super) fn drop_taken(&mut self, receiver: PeerName, space: &Space) {
-        let me = self.config.name.as_bytes();
-        let found = space.accepted.binary_search_by(|(name, _)| name.cmp(me));
-        let Some((_, taken)) = found.ok().and_then(|at| space.accepted.get(at)) else { return };
+        let taken = taken_from(space, self.config.name);
         if space.ring != self.own.ring {
             return;
         }
         let before = self.own.grants.len();
-        self.own.grants.retain(|grant| grant.to != *receiver.as_bytes() || grant.number > *taken);
+        self.own.grants.retain(|grant| grant.to != *receiver.as_bytes() || grant.number > taken);
         self.touched |= self.own.grants.len() != before;
     }
 

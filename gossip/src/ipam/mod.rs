@@ -159,7 +159,10 @@ impl Ipam {
             self.asking.tried.remove(&origin);
         }
         self.stale |= known.is_none_or(|known| {
-            known.owned != space.owned || known.grants != space.grants || known.ring != space.ring
+            known.owned != space.owned
+                || known.grants != space.grants
+                || known.accepted != space.accepted
+                || known.ring != space.ring
         });
         self.spaces.insert(origin, space);
         taken_over

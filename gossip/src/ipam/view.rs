@@ -9,7 +9,7 @@ use super::{
     ring::{Claim, fold},
     universe::{Range, address},
     validate::NO_RING,
-    wire::{RingId, Space},
+    wire::{Grant, RingId, Space},
 };
 
 impl Ipam {
@@ -25,21 +25,31 @@ impl Ipam {
     /// Computes the map of owners anew.
     pub(super) fn refold(&mut self) {
         let me = self.config.name;
-        let own_grants = self
-            .own
-            .grants
-            .iter()
-            .map(|grant| Claim { owner: PeerName::from_bytes(grant.to), span: grant.span });
         let mut claims: Vec<Claim> =
-            self.own.owned.iter().map(|span| Claim { owner: me, span }).chain(own_grants).collect();
+            self.own.owned.iter().map(|span| Claim { owner: me, span }).collect();
+        claims.extend(self.in_flight(me, &self.own.grants));
         for (name, space) in self.spaces.iter().filter(|(_, space)| self.same_ring(space)) {
-            claims.extend(claims_of(*name, space));
+            claims.extend(space.owned.iter().map(|span| Claim { owner: *name, span: *span }));
+            claims.extend(self.in_flight(*name, &space.grants));
         }
         let segments = fold(&claims, me);
         if segments != self.segments {
             self.segments = segments;
             self.generation += 1;
         }
+    }
+
+    /// The claims that `granter` makes for others. Not those that the receiver took over: it says
+    /// itself what became of them. And none for this node: what it owns it knows best.
+    fn in_flight(&self, granter: PeerName, grants: &[Grant]) -> impl Iterator<Item = Claim> {
+        grants.iter().filter_map(move |grant| {
+            let owner = PeerName::from_bytes(grant.to);
+            let spent = self.spaces.get(&owner).is_some_and(|space| {
+                self.same_ring(space) && taken_from(space, granter) >= grant.number
+            });
+            let claim = Claim { owner, span: grant.span };
+            (owner != self.config.name && !spent).then_some(claim)
+        })
     }
 
     pub(super) fn list_routes(&self) -> Vec<Route> {
@@ -205,12 +215,8 @@ impl Ipam {
     }
 }
 
-/// What a node claims for itself and for those it granted something.
-pub(super) fn claims_of(name: PeerName, space: &Space) -> impl Iterator<Item = Claim> {
-    let owned = space.owned.iter().map(move |span| Claim { owner: name, span: *span });
-    let granted = space
-        .grants
-        .iter()
-        .map(|grant| Claim { owner: PeerName::from_bytes(grant.to), span: grant.span });
-    owned.chain(granted)
+/// The highest number of a grant of `granter` that the writer of a record took over; 0 for none.
+pub(super) fn taken_from(space: &Space, granter: PeerName) -> u64 {
+    let found = space.accepted.binary_search_by(|(name, _)| name.cmp(granter.as_bytes()));
+    found.ok().and_then(|at| space.accepted.get(at)).map_or(0, |(_, number)| *number)
 }
