@@ -31,14 +31,14 @@ fn play(count: u64, options: &Options) -> Vec<String> {
 
 #[test]
 fn two_hundred_histories_of_five_nodes() {
-    let failures = play(200, &Options { nodes: 5, steps: 200, ..Options::default() });
+    let failures = play(200, &Options { nodes: 5, steps: 150, ..Options::default() });
     assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]
 fn a_large_cluster_and_the_smallest() {
-    for (nodes, steps) in [(2, 300), (12, 150)] {
-        let failures = play(4, &Options { nodes, steps, ..Options::default() });
+    for (nodes, steps) in [(2, 250), (12, 100)] {
+        let failures = play(3, &Options { nodes, steps, ..Options::default() });
         assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
 }
