@@ -25,7 +25,7 @@ fn play(count: u64, options: &Options) -> Vec<String> {
     let workers = thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
         let running: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        running.into_iter().flat_map(|running| running.join().unwrap()).collect()
+        running.into_iter().flat_map(|running| running.join().expect("a worker died")).collect()
     })
 }
 
