@@ -68,7 +68,7 @@ drop_reasons! {
     TooOld = "too_old",
     /// From a peer: the payload is of a kind that this version does not know.
     UnknownKind = "unknown_kind",
-    /// From a peer: the virtio-net header asks for what this version does not do.
+    /// Either way: the virtio-net header does not fit the frame, or leaves undone what this version does not do.
     Offload = "offload",
     /// To the bridge: the TAP did not take the frame.
     TapFailed = "tap_failed",
@@ -95,8 +95,12 @@ impl Drops {
     }
 
     pub(crate) fn count(&mut self, reason: DropReason) {
+        self.add(reason, 1);
+    }
+
+    pub(crate) fn add(&mut self, reason: DropReason, drops: u64) {
         if let Some(count) = self.0.get_mut(reason as usize) {
-            *count += 1;
+            *count += drops;
         }
     }
 }

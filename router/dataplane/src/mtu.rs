@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use weft_netio::tap::VNET_HEADER_LEN;
-
 use crate::frame::{ETHERNET_LEN, IPV6_LEN};
 use crate::worker::PACKET_OVERHEAD;
 
@@ -22,7 +20,7 @@ pub fn pod_mtu(underlay: u32, to: IpAddr) -> Option<u32> {
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => IPV4_LEN,
         IpAddr::V6(_) => IPV6_LEN,
     };
-    let overhead = ip + UDP_LEN + PACKET_OVERHEAD + VNET_HEADER_LEN + ETHERNET_LEN;
+    let overhead = ip + UDP_LEN + PACKET_OVERHEAD + ETHERNET_LEN;
     let mtu = underlay.checked_sub(u32::try_from(overhead).ok()?)?;
     (mtu >= MIN_POD_MTU).then_some(mtu)
 }

@@ -15,8 +15,8 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use weft_crypto::{PeerName, ReceiverIndex};
 use weft_netio::batch::MAX_BATCH;
-use weft_netio::tap::{Tap, VNET_HEADER_LEN};
-use weft_netio::udp::mapped_for;
+use weft_netio::tap::{Tap, TapOffload, VNET_HEADER_LEN};
+use weft_netio::udp::{UdpOffload, enable_offload, mapped_for};
 use weft_netio::wait::Waker;
 
 use crate::counters::SharedCounters;
@@ -25,8 +25,8 @@ use crate::{Counters, PeerPath, Tables};
 use egress::Egress;
 use ingress::Ingress;
 
-/// How much longer a packet is than the frame in it with its virtio-net header.
-pub(crate) const PACKET_OVERHEAD: usize = payload::OVERHEAD;
+/// How much longer a packet is than the frame in it.
+pub(crate) const PACKET_OVERHEAD: usize = payload::FRAME_OVERHEAD;
 /// The longest frame with its virtio-net header: an IP packet can be 65,535 bytes.
 const MAX_FRAME: usize = VNET_HEADER_LEN + ETHERNET_LEN + 65_535;
 /// Room for the longest frame, sealed.
@@ -35,13 +35,14 @@ const BUFFER_LEN: usize = payload::OVERHEAD + MAX_FRAME;
 /// How a [`Dataplane`] works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DataplaneConfig {
-    /// How many packets are moved between two looks at the tables, with one system call for the socket: 1 to
-    /// [`MAX_BATCH`]. More amortise better and delay the first of a batch longer.
+    /// How many frames (of which each may be cut into many packets) are moved between two looks at the tables,
+    /// with one system call for the socket: 1 to [`MAX_BATCH`]. More amortise better and delay the first of a
+    /// batch longer.
     pub batch: usize,
 }
 
 impl Default for DataplaneConfig {
-    /// 32 packets: beyond, a call's cost is below a twentieth of sealing what it sends.
+    /// 32 frames: beyond, a call's cost is below a twentieth of sealing what it sends.
     fn default() -> Self {
         Self { batch: 32 }
     }
@@ -81,6 +82,27 @@ pub enum DataEvent {
     },
 }
 
+/// What the kernel does for the packet path, found out at its start. What it lacks costs speed alone.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Offload {
+    /// At the TAP.
+    pub tap: TapOffload,
+    /// At the UDP socket.
+    pub udp: UdpOffload,
+}
+
+/// One line for the log: all features by their kernel names, absent ones with a minus.
+impl fmt::Display for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = |on| if on { '+' } else { '-' };
+        let Offload { tap: TapOffload { checksum, tcp, udp }, udp: UdpOffload { cut, join } } =
+            *self;
+        let (checksum, tcp, udp) = (sign(checksum), sign(tcp), sign(udp));
+        let (cut, join) = (sign(cut), sign(join));
+        write!(f, "tap {checksum}csum {tcp}tso {udp}uso, udp {cut}gso {join}gro")
+    }
+}
+
 /// Where events go.
 type Events = Box<dyn Fn(DataEvent) + Send + Sync>;
 
@@ -89,6 +111,7 @@ struct Shared {
     tap: Tap,
     socket: UdpSocket,
     local: SocketAddr,
+    offload: Offload,
     tables: Arc<ArcSwap<Tables>>,
     events: Events,
     counters: SharedCounters,
@@ -120,10 +143,12 @@ impl Dataplane {
         config: DataplaneConfig,
     ) -> io::Result<Self> {
         let local = socket.local_addr()?;
+        let offload = Offload { tap: tap.offload(), udp: enable_offload(&socket) };
         let shared = Arc::new(Shared {
             tap,
             socket,
             local,
+            offload,
             tables,
             events,
             counters: SharedCounters::default(),
@@ -155,6 +180,11 @@ impl Dataplane {
     pub fn probe_at(&self, to: PeerName, path: SocketAddr, token: u64) -> bool {
         let tables = self.shared.tables.load();
         tables.peer_named(&to).is_some_and(|peer| self.shared.probe(peer, path, token))
+    }
+
+    /// What the kernel does for this packet path.
+    pub fn offload(&self) -> Offload {
+        self.shared.offload
     }
 
     /// What has happened so far. A worker adds to it after each batch.

@@ -1,7 +1,7 @@
 //! A TAP device with virtio-net headers.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -15,13 +15,46 @@ const CLONE_DEVICE: &str = "/dev/net/tun";
 /// A TAP device that lives as long as this value.
 ///
 /// Reads and writes never block: where nothing can be done they fail with [`io::ErrorKind::WouldBlock`].
-/// Each carries one frame: a [virtio-net header](VNET_HEADER_LEN), then the Ethernet frame. No offload is
-/// asked for, so that frames read are complete, with their checksums, and their header is all zero.
+/// Each carries one frame: a [virtio-net header](VNET_HEADER_LEN), then the Ethernet frame. What the header of
+/// a frame read may leave to be done, [`Tap::offload`] tells.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
     name: String,
     ifindex: u32,
+    offload: TapOffload,
+}
+
+/// What the kernel leaves undone in frames that it hands over, so that it is done once, late, or never.
+///
+/// A frame written may leave the same undone.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TapOffload {
+    /// The checksums of TCP and UDP; without it nothing else.
+    pub checksum: bool,
+    /// Cutting TCP streams into segments, for IPv4 and IPv6.
+    pub tcp: bool,
+    /// Cutting UDP messages into datagrams, for IPv4 and IPv6 (Linux 6.2).
+    pub udp: bool,
+}
+
+impl TapOffload {
+    /// From most to least.
+    const STEPS: [TapOffload; 4] = [
+        TapOffload { checksum: true, tcp: true, udp: true },
+        TapOffload { checksum: true, tcp: true, udp: false },
+        TapOffload { checksum: true, tcp: false, udp: false },
+        TapOffload { checksum: false, tcp: false, udp: false },
+    ];
+
+    /// The features as the kernel names them.
+    fn features(self) -> libc::c_uint {
+        let TapOffload { checksum, tcp, udp } = self;
+        let tso = libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+        let parts =
+            [(checksum, libc::TUN_F_CSUM), (tcp, tso), (udp, libc::TUN_F_USO4 | libc::TUN_F_USO6)];
+        parts.into_iter().filter(|(on, _)| *on).fold(0, |features, (_, part)| features | part)
+    }
 }
 
 /// Why a TAP device could not be made. Nothing is left behind.
@@ -68,7 +101,8 @@ pub enum TapError {
 impl Tap {
     /// Makes the device `name` in the network namespace of the calling thread.
     ///
-    /// The device is down and has no address; it vanishes when the value is dropped or the process dies.
+    /// The device is down and has no address; it vanishes when the value is dropped or the process dies. Of
+    /// [`TapOffload`] it has as much as the kernel takes.
     ///
     /// # Errors
     /// See [`TapError`]; a name that is taken is never taken over.
@@ -95,9 +129,15 @@ impl Tap {
         let header_len = libc::c_int::try_from(VNET_HEADER_LEN).unwrap_or(libc::c_int::MAX);
         set_header_len(fd, header_len).map_err(io_error("TUNSETVNETHDRSZ"))?;
         set_little_endian(fd).map_err(io_error("TUNSETVNETLE"))?;
-        set_offload(fd, 0).map_err(io_error("TUNSETOFFLOAD"))?;
+        let taken = |offload: &TapOffload| set_offload(fd, offload.features().into()).is_ok();
+        let offload = TapOffload::STEPS.into_iter().find(taken).unwrap_or_default();
         let ifindex = index_of(raw_name).map_err(io_error("if_nametoindex"))?;
-        Ok(Tap { file, name: name.to_owned(), ifindex })
+        Ok(Tap { file, name: name.to_owned(), ifindex, offload })
+    }
+
+    /// What the kernel leaves undone in frames read, and may be left undone in frames written.
+    pub fn offload(&self) -> TapOffload {
+        self.offload
     }
 
     /// The device's name.
@@ -126,6 +166,14 @@ impl Tap {
     /// What the kernel says: `EIO` while the device is down, `EINVAL` for a frame or header that it refuses.
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
         (&self.file).write(buf)
+    }
+
+    /// As [`Tap::send`], of a frame in several parts. The first has the virtio-net header.
+    ///
+    /// # Errors
+    /// As [`Tap::send`]; `EINVAL` also for more parts than the kernel takes (1,024).
+    pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.file).write_vectored(parts)
     }
 }
 

@@ -178,6 +178,25 @@ fn set_option(
     }
 }
 
+/// What the kernel does for a socket so that many datagrams cost one system call.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct UdpOffload {
+    /// It cuts one message into equally long datagrams (`UDP_SEGMENT`, Linux 4.18).
+    pub cut: bool,
+    /// It hands over equally long datagrams of one sender as one message (`UDP_GRO`, Linux 5.0).
+    pub join: bool,
+}
+
+/// Turns on for `socket` what the kernel has of [`UdpOffload`], and tells what that is.
+///
+/// From then on a read may yield many datagrams at once: read with [`crate::batch::RecvBatch`].
+pub fn enable_offload(socket: &UdpSocket) -> UdpOffload {
+    // Zero is the default, "cut nothing"; a kernel without the option refuses it.
+    let cut = set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+    let join = set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+    UdpOffload { cut, join }
+}
+
 fn local_addr(socket: &Socket, asked: SocketAddr) -> Result<SocketAddr, BindError> {
     let failed = |source| BindError::Io { addr: asked, step: "getsockname", source };
     let addr = socket.local_addr().map_err(failed)?;

@@ -29,7 +29,7 @@ fn frames_go_both_ways_through_a_tap() {
                 assert_eq!(
                     buffer[..VNET_HEADER_LEN],
                     [0; VNET_HEADER_LEN],
-                    "no offload is asked for"
+                    "nothing is left undone in such frames"
                 );
                 // Skip what IPv6 says on a link that comes up.
                 if buffer[VNET_HEADER_LEN + 12..][..2] == [0x08, 0x06] {

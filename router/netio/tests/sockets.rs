@@ -7,7 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use weft_netio::batch::{MAX_BATCH, RecvBatch, SendBatch};
-use weft_netio::udp::{BindError, MESSAGE_TOO_LONG, PortGroup, bind_group, mapped_for};
+use weft_netio::udp::{
+    BindError, MESSAGE_TOO_LONG, PortGroup, bind_group, enable_offload, mapped_for,
+};
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
@@ -71,11 +73,10 @@ fn batches_keep_order_content_and_addresses() {
     let PortGroup { data: from, local, .. } = bind_group(ANY).unwrap();
     let v4 = UdpSocket::bind("127.0.0.1:0").unwrap();
     let v6 = UdpSocket::bind("[::1]:0").unwrap();
-    let mut send = SendBatch::new(MAX_BATCH, 2048, local);
+    let mut send = SendBatch::new(8192, local, false);
     for number in 0..MAX_BATCH {
         let number = u8::try_from(number).unwrap();
-        let buffer = send.next_buffer().unwrap();
-        buffer[..usize::from(number)].fill(number);
+        send.room(number.into()).unwrap().fill(number);
         let to = if number % 2 == 0 { &v4 } else { &v6 };
         send.push(usize::from(number), to.local_addr().unwrap());
     }
@@ -98,7 +99,7 @@ fn batches_keep_order_content_and_addresses() {
 fn one_bad_datagram_does_not_take_the_others_along() {
     let PortGroup { data: from, local, .. } = bind_group(ANY).unwrap();
     let to = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut send = SendBatch::new(4, 70_000, local);
+    let mut send = SendBatch::new(80_000, local, false);
     for len in [1, 70_000, 2, 3] {
         send.push(len, to.local_addr().unwrap());
     }
@@ -108,6 +109,60 @@ fn one_bad_datagram_does_not_take_the_others_along() {
     let lens: Vec<_> =
         receive(&to).datagrams().map(|(_, datagram)| datagram.unwrap().len()).collect();
     assert_eq!(lens, [1, 2, 3]);
+}
+
+#[test]
+fn trains_arrive_as_the_datagrams_they_were() {
+    for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+        let to = bind_group(SocketAddr::new(ip, 0)).unwrap();
+        let from = bind_group(SocketAddr::new(ip, 0)).unwrap();
+        let offload = enable_offload(&to.data);
+        assert!(offload.cut && offload.join, "every kernel since 5.0 has both");
+        for (sender_cuts, lens) in [
+            (true, vec![700; 90]),
+            (true, [vec![700; 40], vec![3], vec![700; 3], vec![701, 699], vec![1]].concat()),
+            (false, vec![700; 40]),
+            (true, [vec![1400; 46], vec![1000; 30]].concat()),
+        ] {
+            let mut send = SendBatch::new(1 << 18, from.local, sender_cuts);
+            for (number, len) in (0..).zip(&lens) {
+                // Without the bit that steers to the other socket.
+                send.room(*len).unwrap().fill(number & !0x40);
+                send.push(*len, to.local);
+            }
+            send.send(&from.data, |error| panic!("{error}"));
+            let (mut seen, mut reads) = (Vec::new(), 0);
+            let mut batch = RecvBatch::new(4, 65_536);
+            while seen.len() < lens.len() {
+                receive_into(&mut batch, &to.data);
+                reads += 1;
+                for (sender, datagram) in batch.datagrams() {
+                    let datagram = datagram.unwrap();
+                    let number = u8::try_from(seen.len()).unwrap();
+                    assert_eq!(sender, from.local);
+                    assert!(datagram.iter().all(|byte| *byte == number & !0x40));
+                    seen.push(datagram.len());
+                }
+            }
+            assert_eq!(seen, lens);
+            assert!(reads <= lens.len().div_ceil(if sender_cuts { 40 } else { 1 }), "{reads}");
+        }
+    }
+}
+
+#[test]
+fn a_train_that_is_refused_is_sent_and_reported_singly() {
+    // Without a route to it, every datagram of the train fails for itself.
+    let from = bind_group(ANY).unwrap();
+    let broadcast = "255.255.255.255:9".parse().unwrap();
+    let mut send = SendBatch::new(4096, from.local, true);
+    for _ in 0..5 {
+        send.room(100).unwrap();
+        send.push(100, broadcast);
+    }
+    let mut errors = 0;
+    send.send(&from.data, |_| errors += 1);
+    assert_eq!(errors, 5);
 }
 
 #[test]
@@ -134,11 +189,16 @@ fn addresses_are_mapped_for_dual_stack_sockets_only() {
 
 /// Waits for datagrams and takes them in.
 fn receive(socket: &UdpSocket) -> RecvBatch {
-    let deadline = Instant::now() + Duration::from_secs(10);
     let mut batch = RecvBatch::new(MAX_BATCH, 2048);
+    receive_into(&mut batch, socket);
+    batch
+}
+
+fn receive_into(batch: &mut RecvBatch, socket: &UdpSocket) {
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match batch.recv(socket) {
-            Ok(_) => return batch,
+            Ok(_) => return,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => panic!("{error}"),
         }

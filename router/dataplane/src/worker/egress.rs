@@ -3,30 +3,45 @@
 use std::io;
 use std::sync::Arc;
 
-use weft_crypto::{SealError, TAG_LEN};
+use weft_crypto::SealError;
 use weft_netio::batch::SendBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::udp::MESSAGE_TOO_LONG;
 use weft_netio::wait::readable_or_raised;
 
-use super::payload::{self, FRAME_AT};
+use super::payload::{self, FramePacket};
 use super::{BUFFER_LEN, MAX_FRAME, Shared};
+use crate::offload::{Header, Undone, split, undone};
 use crate::{Action, Counters, DropReason, PeerPath, Tables, classify};
+
+/// Room for packets that go out together, in bytes: a super-frame in its packets, twice. It is filled and read
+/// again and again, so it should stay in a core's cache.
+const BATCH_LEN: usize = 2 * (BUFFER_LEN + MAX_PACKETS * payload::FRAME_OVERHEAD);
+/// Packets of a super-frame that `BATCH_LEN` reckons with; more only mean another system call.
+const MAX_PACKETS: usize = 64;
+/// How many bytes wait at most while more frames are read, so that the receiver begins early.
+const SEND_AT: usize = 32 << 10;
 
 /// The sending worker.
 pub(super) struct Egress {
+    out: Outbox,
+    /// The frame at hand, behind its virtio-net header.
+    frame: Vec<u8>,
+    batch_len: usize,
+}
+
+/// Packets on their way out.
+struct Outbox {
     shared: Arc<Shared>,
     batch: SendBatch,
-    batch_len: usize,
-    /// The frame that is being flooded; touched by floods only.
-    flooded: Vec<u8>,
     tally: Counters,
 }
 
 impl Egress {
     pub(super) fn new(shared: Arc<Shared>, batch_len: usize) -> Self {
-        let batch = SendBatch::new(batch_len, BUFFER_LEN, shared.local);
-        Self { batch, batch_len, flooded: vec![0; MAX_FRAME], tally: Counters::default(), shared }
+        let batch = SendBatch::new(BATCH_LEN, shared.local, shared.offload.udp.cut);
+        let out = Outbox { shared, batch, tally: Counters::default() };
+        Self { out, frame: vec![0; MAX_FRAME], batch_len }
     }
 
     /// Works until shutdown or until the TAP fails.
@@ -35,97 +50,130 @@ impl Egress {
             match self.turn() {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => return self.shared.failed("egress", error),
+                Err(error) => return self.out.shared.failed("egress", error),
             }
         }
     }
 
     /// Sleeps until frames come, then moves all of them. Returns whether to go on.
     fn turn(&mut self) -> io::Result<bool> {
-        if readable_or_raised(&self.shared.tap, &self.shared.waker)?.raised {
+        let shared = &self.out.shared;
+        if readable_or_raised(&shared.tap, &shared.waker)?.raised {
             return Ok(false);
         }
         let mut more = true;
-        while more && !self.shared.stopping() {
+        while more && !self.out.shared.stopping() {
             let filled = self.fill();
-            self.flush();
-            self.shared.counters.absorb(&mut self.tally);
+            self.out.flush();
+            self.out.shared.counters.absorb(&mut self.out.tally);
             more = filled?;
         }
         Ok(true)
     }
 
-    /// Takes frames from the TAP until there are none or a batch's worth was taken. Returns whether there may
-    /// be more.
+    /// Takes frames from the TAP until there are none or enough was taken. Returns whether there may be more.
     fn fill(&mut self) -> io::Result<bool> {
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.out.shared);
         let tables = shared.tables.load();
         for _ in 0..self.batch_len {
-            let Some(buffer) = self.batch.next_buffer() else { return Ok(true) };
-            let end = buffer.len().saturating_sub(TAG_LEN);
-            let Some(room) = buffer.get_mut(FRAME_AT..end) else { return Ok(false) };
-            let len = match shared.tap.recv(room) {
+            let len = match shared.tap.recv(&mut self.frame) {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let action = match room.get(VNET_HEADER_LEN..len) {
-                Some(frame) => classify(frame, &tables),
-                None => Action::Drop(DropReason::Malformed),
+            let with_header = self.frame.get_mut(..len).unwrap_or_default();
+            let outcome = match with_header.split_first_chunk_mut() {
+                Some((header, frame)) => self.out.forward(*header, frame, &tables),
+                None => Err(DropReason::Malformed),
             };
-            match action {
-                Action::Send(slot) => match tables.peer(slot) {
-                    Some(peer) => self.seal(peer, len),
-                    None => self.tally.drops.count(DropReason::Unreachable),
-                },
-                Action::Flood => self.flood(&tables, len),
-                Action::AnswerArp(request) => {
-                    let answered = self.answer(&request.answer());
-                    self.tally.arp_answered += answered;
-                }
-                Action::AnswerNeighbour(solicitation) => {
-                    let answered = self.answer(&solicitation.answer());
-                    self.tally.nd_answered += answered;
-                }
-                Action::Drop(reason) => self.tally.drops.count(reason),
+            if let Err(reason) = outcome {
+                self.out.tally.drops.count(reason);
+            }
+            if self.out.batch.bytes() >= SEND_AT {
+                break;
             }
         }
         Ok(true)
     }
+}
 
-    /// Seals the frame of `len` bytes, with its header, in the batch's next buffer.
-    fn seal(&mut self, peer: &PeerPath, len: usize) {
-        let packet_len = payload::OVERHEAD + len;
-        let packet = self.batch.next_buffer().and_then(|buffer| buffer.get_mut(..packet_len));
-        let Some(packet) = packet else { return self.tally.drops.count(DropReason::Malformed) };
-        payload::mark_frame(packet);
+impl Outbox {
+    /// Does with a frame from the TAP what the tables say.
+    fn forward(
+        &mut self,
+        header: Header,
+        frame: &mut [u8],
+        tables: &Tables,
+    ) -> Result<(), DropReason> {
+        match classify(frame, tables) {
+            Action::Send(slot) => {
+                let peer = tables.peer(slot).ok_or(DropReason::Unreachable)?;
+                let undone = undone(header, frame)?;
+                self.send(peer, undone, frame);
+            }
+            Action::Flood => {
+                let undone = undone(header, frame)?;
+                self.tally.flooded += 1;
+                for peer in tables.peers() {
+                    self.send(peer, undone, frame);
+                }
+            }
+            Action::AnswerArp(request) => {
+                let answered = self.answer(&request.answer());
+                self.tally.arp_answered += answered;
+            }
+            Action::AnswerNeighbour(solicitation) => {
+                let answered = self.answer(&solicitation.answer());
+                self.tally.nd_answered += answered;
+            }
+            Action::Drop(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    /// Sends a frame, or the frames that it is cut into, to a peer.
+    fn send(&mut self, peer: &PeerPath, undone: Undone, frame: &[u8]) {
+        match undone {
+            Undone::Nothing(header) => self.seal(peer, frame.len(), |place| {
+                place.copy_from_slice(frame);
+                Some(header)
+            }),
+            Undone::Segments(size) => {
+                for segment in split(frame, size) {
+                    self.seal(peer, segment.len(), |place| segment.write(place));
+                }
+            }
+        }
+    }
+
+    /// Seals a frame of `len` bytes, which `write` puts in its place, returning its header.
+    fn seal(
+        &mut self,
+        peer: &PeerPath,
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Option<Header>,
+    ) {
+        let packet_len = payload::FRAME_OVERHEAD + len;
+        if self.batch.room(packet_len).is_none() {
+            self.flush();
+        }
+        let Some(packet) = self.batch.room(packet_len) else {
+            return self.tally.drops.count(DropReason::TooBig);
+        };
+        let header = FramePacket::new(packet).and_then(|FramePacket { header, frame }| {
+            *header = write(frame)?;
+            Some(())
+        });
+        if header.is_none() {
+            return self.tally.drops.count(DropReason::Offload);
+        }
         if let Err(error) = peer.sealer.seal(packet) {
             return self.tally.drops.count(unsealed(error));
         }
         self.batch.push(packet_len, peer.path);
         self.tally.sent.packets += 1;
-        self.tally.sent.bytes += len.saturating_sub(VNET_HEADER_LEN) as u64;
-    }
-
-    /// Seals a copy of the frame in the batch's next buffer for every peer.
-    fn flood(&mut self, tables: &Tables, len: usize) {
-        self.tally.flooded += 1;
-        let frame =
-            self.batch.next_buffer().and_then(|buffer| buffer.get(FRAME_AT..FRAME_AT + len));
-        let (Some(frame), Some(copy)) = (frame, self.flooded.get_mut(..len)) else { return };
-        copy.copy_from_slice(frame);
-        for peer in tables.peers() {
-            if self.batch.next_buffer().is_none() {
-                self.flush();
-            }
-            let buffer = self.batch.next_buffer();
-            let room = buffer.and_then(|buffer| buffer.get_mut(FRAME_AT..FRAME_AT + len));
-            if let (Some(room), Some(frame)) = (room, self.flooded.get(..len)) {
-                room.copy_from_slice(frame);
-                self.seal(peer, len);
-            }
-        }
+        self.tally.sent.bytes += len as u64;
     }
 
     /// Writes a frame of our own to the TAP. Returns how many were taken: 0 or 1.

@@ -9,16 +9,21 @@ use weft_netio::batch::RecvBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::wait::readable_or_raised;
 
-use super::payload::{Kind, Payload, plain_frame};
+use super::payload::{Kind, Payload};
 use super::windows::Windows;
 use super::{BUFFER_LEN, DataEvent, Shared};
 use crate::classify::admit;
+use crate::offload::{Joiner, Written, open_checksum};
 use crate::tables::Session;
 use crate::{Counters, DropReason, Tables};
 
 /// How many receive errors in a row mean that the socket is lost. A single one may be a leftover of an
 /// earlier send, or a moment without memory; a plain choice.
 const MAX_ERRORS: usize = 16;
+
+/// The most messages taken with one system call. Each may be a train of many datagrams, and all of them should
+/// stay in a core's cache.
+const MAX_MESSAGES: usize = 16;
 
 /// The receiving worker.
 pub(super) struct Ingress {
@@ -33,6 +38,7 @@ pub(super) struct Ingress {
 
 impl Ingress {
     pub(super) fn new(shared: Arc<Shared>, batch_len: usize) -> Self {
+        let batch_len = batch_len.min(MAX_MESSAGES);
         let batch = RecvBatch::new(batch_len, BUFFER_LEN);
         let windows = Windows::default();
         Self { shared, batch, batch_len, windows, errors: 0, tally: Counters::default() }
@@ -80,15 +86,21 @@ impl Ingress {
         let shared = &*self.shared;
         let tables = shared.tables.load();
         self.windows.follow(&tables);
+        let mut bridge = ToBridge {
+            shared,
+            tables: &tables,
+            joiner: Joiner::new(shared.offload.tap),
+            tally: &mut self.tally,
+        };
         for (from, packet) in self.batch.datagrams() {
             let outcome = match packet {
                 Some(packet) => open(packet, from, &tables, &mut self.windows),
                 None => Err(DropReason::Oversized),
             };
-            let Opened { session, payload, moved } = match outcome {
+            let Opened { session, place, payload, moved } = match outcome {
                 Ok(opened) => opened,
                 Err(reason) => {
-                    self.tally.drops.count(reason);
+                    bridge.tally.drops.count(reason);
                     continue;
                 }
             };
@@ -97,32 +109,29 @@ impl Ingress {
                 (shared.events)(DataEvent::Heard { receiver, peer, from });
             }
             match payload {
-                Payload::Frame(frame) => match to_bridge(frame, session, &tables, shared) {
-                    Ok(bytes) => {
-                        self.tally.received.packets += 1;
-                        self.tally.received.bytes += bytes;
-                    }
-                    Err(reason) => self.tally.drops.count(reason),
-                },
+                Payload::Frame(frame) => bridge.pass(place, session, frame),
                 Payload::ProbeRequest(token) => {
                     if let Some(path) = session.slot.and_then(|slot| tables.peer(slot)) {
-                        let tally = &mut self.tally;
+                        let tally = &mut *bridge.tally;
                         let sent = shared.send_probe(path, from, Kind::ProbeReply, token, tally);
-                        self.tally.probes_answered += u64::from(sent);
+                        bridge.tally.probes_answered += u64::from(sent);
                     }
                 }
                 Payload::ProbeReply(token) => {
-                    self.tally.probes_confirmed += 1;
+                    bridge.tally.probes_confirmed += 1;
                     (shared.events)(DataEvent::Confirmed { receiver, peer, from, token });
                 }
             }
         }
+        bridge.flush();
     }
 }
 
 /// An authentic packet that was not received before.
 pub(super) struct Opened<'p, 't> {
     session: &'t Session,
+    /// The place of the session in the tables.
+    place: usize,
     payload: Payload<'p>,
     /// Whether the session's packet before came from elsewhere, or this is its first.
     moved: bool,
@@ -145,7 +154,7 @@ pub(super) fn open<'p, 't>(
     window.replay.accept(counter)?;
     let payload = Payload::parse(plaintext)?;
     let moved = window.heard_from.replace(from) != Some(from);
-    Ok(Opened { session, payload, moved })
+    Ok(Opened { session, place, payload, moved })
 }
 
 impl From<Replayed> for DropReason {
@@ -157,31 +166,80 @@ impl From<Replayed> for DropReason {
     }
 }
 
-/// Checks a frame and writes it to the TAP. Returns its length without the virtio-net header.
-fn to_bridge(
-    with_header: &mut [u8],
-    session: &Session,
-    tables: &Tables,
-    shared: &Shared,
-) -> Result<u64, DropReason> {
-    check_frame(with_header, session, tables)?;
-    shared.tap.send(with_header).map_err(|_| DropReason::TapFailed)?;
-    Ok(with_header.len().saturating_sub(VNET_HEADER_LEN) as u64)
+/// The way of one batch's frames to the TAP.
+struct ToBridge<'p, 'a> {
+    shared: &'a Shared,
+    tables: &'a Tables,
+    joiner: Joiner<'p>,
+    tally: &'a mut Counters,
 }
 
-/// Checks a frame and corrects its destination MAC where the local one is known.
+impl<'p> ToBridge<'p, '_> {
+    /// Takes a frame with its virtio-net header: checks it and writes it to the TAP, at the latest with
+    /// [`ToBridge::flush`], always in the order of arrival.
+    fn pass(&mut self, place: usize, session: &Session, frame: &'p mut [u8]) {
+        let Err(frame) = self.joiner.extend(place, frame) else { return };
+        self.flush();
+        let checked = match check_frame(frame, session, self.tables) {
+            Ok(checked) => checked,
+            Err(reason) => return self.tally.drops.count(reason),
+        };
+        let frame = if checked.open {
+            match self.joiner.begin(place, frame, checked.destination) {
+                Ok(()) => return,
+                Err(frame) => frame,
+            }
+        } else {
+            frame
+        };
+        let bytes = frame.len().saturating_sub(VNET_HEADER_LEN) as u64;
+        let taken = self.shared.tap.send(frame).is_ok();
+        self.count(Written { frames: 1, bytes, taken });
+    }
+
+    /// Writes what waits for more to join it.
+    fn flush(&mut self) {
+        if let Some(written) = self.joiner.flush(|parts| self.shared.tap.send_parts(parts)) {
+            self.count(written);
+        }
+    }
+
+    fn count(&mut self, written: Written) {
+        let Written { frames, bytes, taken } = written;
+        if taken {
+            self.tally.received.packets += frames;
+            self.tally.received.bytes += bytes;
+        } else {
+            self.tally.drops.add(DropReason::TapFailed, frames);
+        }
+    }
+}
+
+/// What checking a frame found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Checked {
+    /// Its transport checksum is open.
+    open: bool,
+    /// The destination MAC that it came with.
+    destination: [u8; 6],
+}
+
+/// Checks a frame with its virtio-net header, and corrects its destination MAC where the local one is known.
 fn check_frame(
     with_header: &mut [u8],
     session: &Session,
     tables: &Tables,
-) -> Result<(), DropReason> {
-    let frame = plain_frame(with_header)?;
-    if let (Some(mac), Some(destination)) =
-        (admit(frame, session.slot, tables)?, frame.first_chunk_mut::<6>())
-    {
-        *destination = mac.octets();
+) -> Result<Checked, DropReason> {
+    let (header, frame) =
+        with_header.split_first_chunk_mut::<VNET_HEADER_LEN>().ok_or(DropReason::Malformed)?;
+    let mac = admit(frame, session.slot, tables)?;
+    let open = open_checksum(*header, frame)?;
+    let place = frame.first_chunk_mut::<6>().ok_or(DropReason::Malformed)?;
+    let destination = *place;
+    if let Some(mac) = mac {
+        *place = mac.octets();
     }
-    Ok(())
+    Ok(Checked { open, destination })
 }
 
 #[cfg(test)]

@@ -4,17 +4,18 @@ use weft_crypto::{HEADER_LEN, TAG_LEN};
 use weft_netio::tap::VNET_HEADER_LEN;
 
 use crate::DropReason;
+use crate::offload::Header;
 
 /// Where the plaintext begins: a byte that tells its kind.
 const KIND_AT: usize = HEADER_LEN;
-/// Where the virtio-net header of a frame begins.
-pub(super) const FRAME_AT: usize = KIND_AT + 1;
-/// How much longer a packet is than the frame in it with its virtio-net header.
-pub(super) const OVERHEAD: usize = FRAME_AT + TAG_LEN;
+/// How much longer a packet is than the plaintext behind its kind.
+pub(super) const OVERHEAD: usize = KIND_AT + 1 + TAG_LEN;
+/// How much longer a packet is than the frame in it.
+pub(super) const FRAME_OVERHEAD: usize = OVERHEAD + VNET_HEADER_LEN;
 /// The length of a probe's token.
 const TOKEN_LEN: usize = 8;
 /// The length of a sealed probe.
-const PROBE_LEN: usize = FRAME_AT + TOKEN_LEN + TAG_LEN;
+const PROBE_LEN: usize = OVERHEAD + TOKEN_LEN;
 
 /// The kinds of payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,19 +62,22 @@ pub(super) fn probe(kind: Kind, token: u64) -> [u8; PROBE_LEN] {
     packet
 }
 
-/// Marks a packet as one that carries a frame.
-pub(super) fn mark_frame(packet: &mut [u8]) {
-    if let Some(kind) = packet.get_mut(KIND_AT) {
-        *kind = Kind::Frame as u8;
-    }
+/// The parts of a packet that carries a frame, before it is sealed.
+pub(super) struct FramePacket<'a> {
+    /// The virtio-net header.
+    pub(super) header: &'a mut Header,
+    /// The frame.
+    pub(super) frame: &'a mut [u8],
 }
 
-/// Splits a virtio-net header that this version understands from the frame behind it.
-///
-/// Neither segmentation nor an open checksum is part of this version, and the kernel would act on what a
-/// header says, so a header must be all zero.
-pub(super) fn plain_frame(with_header: &mut [u8]) -> Result<&mut [u8], DropReason> {
-    let (header, frame) =
-        with_header.split_first_chunk_mut::<VNET_HEADER_LEN>().ok_or(DropReason::Malformed)?;
-    if *header == [0; VNET_HEADER_LEN] { Ok(frame) } else { Err(DropReason::Offload) }
+impl<'a> FramePacket<'a> {
+    /// Marks `packet` as one that carries a frame, and gives access to the places of its parts. `None` when it is
+    /// shorter than [`FRAME_OVERHEAD`].
+    pub(super) fn new(packet: &'a mut [u8]) -> Option<Self> {
+        let end = packet.len().checked_sub(TAG_LEN)?;
+        let (kind, body) = packet.get_mut(KIND_AT..end)?.split_first_mut()?;
+        *kind = Kind::Frame as u8;
+        let (header, frame) = body.split_first_chunk_mut()?;
+        Some(Self { header, frame })
+    }
 }

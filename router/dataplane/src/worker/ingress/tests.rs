@@ -69,17 +69,6 @@ fn unknown_and_broken_payloads_are_told_apart() {
 }
 
 #[test]
-fn only_a_zero_header_is_taken() {
-    assert_eq!(plain_frame(&mut [0; 9]), Err(DropReason::Malformed));
-    assert_eq!(plain_frame(&mut [0; 12]), Ok(&mut [0; 2][..]));
-    for at in 0..VNET_HEADER_LEN {
-        let mut header = [0; 64];
-        header[at] = 1;
-        assert_eq!(plain_frame(&mut header), Err(DropReason::Offload));
-    }
-}
-
-#[test]
 fn a_window_lives_as_long_as_its_session_is_named() {
     let (kept, sealer) = (session(SESSION, 1), sealer(SESSION, 1));
     let mut side = Side::new(vec![kept.clone()]);
