@@ -5,6 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::Suite;
+use crate::cpu::AesUnit;
 use crate::packet::TAG_LEN;
 
 mod aws_lc;
@@ -14,14 +15,20 @@ mod ring;
 /// The length of a key in bytes, for every suite.
 pub const KEY_LEN: usize = 32;
 
-/// An AEAD with its key, whose nonce is four zero bytes and the counter as a little-endian u64.
+/// The length of a nonce in bytes, for every suite.
+pub const NONCE_LEN: usize = 12;
+
+/// Whether the C libraries have ChaCha20-Poly1305 in assembly for this architecture.
+const HAS_ASSEMBLY: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+/// An AEAD with its key.
 ///
-/// The caller never seals twice with one counter; [`Sealer`](crate::Sealer) sees to that.
+/// The caller never seals twice with one nonce; [`Sealer`](crate::Sealer) sees to that.
 pub trait Aead: Send + Sync {
     /// Encrypts `buffer` in place, authenticates it together with `aad`, and returns the tag.
     ///
     /// `buffer` is at most [`MAX_PACKET_LEN`](crate::MAX_PACKET_LEN) bytes.
-    fn seal(&self, counter: u64, aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN];
+    fn seal(&self, nonce: [u8; NONCE_LEN], aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN];
 
     /// Authenticates `buffer` and `aad` against `tag`, then decrypts `buffer` in place.
     ///
@@ -29,7 +36,7 @@ pub trait Aead: Send + Sync {
     /// [`OpenError::Forged`]; the content of `buffer` is then of no use.
     fn open(
         &self,
-        counter: u64,
+        nonce: [u8; NONCE_LEN],
         aad: &[u8],
         buffer: &mut [u8],
         tag: &[u8; TAG_LEN],
@@ -40,7 +47,7 @@ pub trait Aead: Send + Sync {
 pub(crate) fn with_key(suite: Suite, key: &Zeroizing<[u8; KEY_LEN]>) -> Box<dyn Aead> {
     Backend::for_suite(suite)
         .with_key(suite, key)
-        .expect("invariant: a backend is chosen only for suites it has")
+        .unwrap_or_else(|| Box::new(aws_lc::Key::new(suite, key)))
 }
 
 /// A library that implements suites. All give the same bytes; they differ in speed and in where they run.
@@ -62,13 +69,24 @@ impl Backend {
     /// All backends.
     pub const ALL: [Self; 3] = [Self::Portable, Self::Ring, Self::AwsLc];
 
-    /// The backend that sealers and openers of `suite` use. Fixed when the program is built: which implementation is
-    /// best differs between architectures, and what a CPU has beyond its architecture's base each library finds out
-    /// itself, once. The choice rests on `docs/decisions/0001-aead-backends.md`.
-    pub const fn for_suite(suite: Suite) -> Self {
-        match suite {
-            Suite::ChaCha20Poly1305 => Self::AwsLc,
-            Suite::Aes256Gcm => Self::Ring,
+    /// The backend that sealers and openers of `suite` use on this CPU; the same for the life of the process.
+    ///
+    /// A fixed preference, from the measurements of `docs/decisions/0004-aead-backends.md`, and no benchmark at start:
+    /// that would make two starts on one machine differ.
+    pub fn for_suite(suite: Suite) -> Self {
+        Self::choose(suite, AesUnit::detect())
+    }
+
+    const fn choose(suite: Suite, aes: AesUnit) -> Self {
+        match (suite, aes) {
+            // Where the others have assembly, their speed is the same, and this one erases its keys.
+            (Suite::ChaCha20Poly1305, _) if HAS_ASSEMBLY => Self::AwsLc,
+            (Suite::ChaCha20Poly1305, _) => Self::Portable,
+            // The one case in which `aws-lc-rs` leaves half of the CPU unused: it has no AVX2 code for VAES.
+            (Suite::Aes256Gcm, AesUnit::Wide256) => Self::Ring,
+            (Suite::Aes256Gcm, AesUnit::Software | AesUnit::Single | AesUnit::Wide512) => {
+                Self::AwsLc
+            }
         }
     }
 
@@ -112,7 +130,8 @@ pub enum OpenError {
     Forged,
 }
 
-fn nonce(counter: u64) -> [u8; 12] {
+/// The nonce of a packet: four zero bytes and its counter as a little-endian u64.
+pub(crate) fn nonce(counter: u64) -> [u8; NONCE_LEN] {
     let [c0, c1, c2, c3, c4, c5, c6, c7] = counter.to_le_bytes();
     [0, 0, 0, 0, c0, c1, c2, c3, c4, c5, c6, c7]
 }

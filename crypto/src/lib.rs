@@ -4,11 +4,19 @@
 //! inside the TLS library.) Normative text: `docs/protocol/crypto.md`.
 //!
 //! In reading order: [`Identity`] and [`PeerName`]; [`ClusterSecret`]; [`client_config`] and [`server_config`] for the
-//! control connections, on which [`Admission`] proves membership; [`SessionKeys`], from which come a [`Sealer`] and an
-//! [`Opener`] for data packets; [`ReplayWindow`], which each opened packet must pass.
+//! control connections, on which [`Admission`] proves membership; [`negotiate`], by which two nodes agree on a
+//! [`Suite`]; [`SessionKeys`], from which come a [`Sealer`] and an [`Opener`] for data packets; [`ReplayWindow`], which
+//! each opened packet must pass.
 //!
 //! ```
-//! use weft_crypto::{HEADER_LEN, ReceiverIndex, ReplayWindow, Role, SessionKeys, Suite, TAG_LEN};
+//! use weft_crypto::{
+//!     HEADER_LEN, Offer, ReceiverIndex, ReplayWindow, Role, SessionKeys, SuitePolicy, TAG_LEN, negotiate,
+//! };
+//!
+//! // The peers tell each other which ciphers they allow; both find the same one.
+//! let ours = SuitePolicy::Auto.offer();
+//! let theirs = Offer::decode(&SuitePolicy::Auto.offer().encode());
+//! let suite = negotiate(ours, theirs)?;
 //!
 //! // Both sides export the same bytes from their TLS connection.
 //! let exported = [7; 32];
@@ -17,11 +25,11 @@
 //!
 //! let mut packet = vec![0; HEADER_LEN + 5 + TAG_LEN];
 //! packet[HEADER_LEN..HEADER_LEN + 5].copy_from_slice(b"hello");
-//! let sealer = client.sealer(ReceiverIndex(42), Suite::ChaCha20Poly1305);
+//! let sealer = client.sealer(ReceiverIndex(42), suite);
 //! sealer.seal(&mut packet)?;
 //!
 //! let mut window = ReplayWindow::new();
-//! let (counter, plaintext) = server.opener(Suite::ChaCha20Poly1305).open(&mut packet)?;
+//! let (counter, plaintext) = server.opener(suite).open(&mut packet)?;
 //! window.accept(counter)?;
 //! assert_eq!(plaintext, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -29,6 +37,7 @@
 
 mod admission;
 mod aead;
+mod cpu;
 mod hex;
 mod identity;
 mod packet;
@@ -39,7 +48,7 @@ mod suite;
 mod tls;
 
 pub use admission::{ADMISSION_EXPORTER_LABEL, Admission, EXPORTER_LEN, Proof, Role, WrongSecret};
-pub use aead::{Aead, Backend, KEY_LEN, OpenError};
+pub use aead::{Aead, Backend, KEY_LEN, NONCE_LEN, OpenError};
 pub use identity::{BadSignature, Identity, ParsePeerNameError, PeerName, Signature};
 pub use packet::{
     HEADER_LEN, Header, HeaderError, MAX_PACKET_LEN, MAX_PACKETS, ReceiverIndex, TAG_LEN,

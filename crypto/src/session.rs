@@ -8,7 +8,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::aead::{self, Aead, KEY_LEN, OpenError};
+use crate::aead::{self, Aead, KEY_LEN, OpenError, nonce};
 use crate::packet::{HEADER_LEN, Header, MAX_PACKET_LEN, MAX_PACKETS, ReceiverIndex, TAG_LEN};
 use crate::{HeaderError, Role, Suite};
 
@@ -90,8 +90,38 @@ impl Sealer {
         let (buffer, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(too_short)?;
         let counter = self.next_counter()?;
         *header = Header { receiver: self.to, counter }.encode();
-        *tag = self.aead.seal(counter, header, buffer);
+        *tag = self.aead.seal(nonce(counter), header, buffer);
         Ok(counter)
+    }
+
+    /// Seals one packet whose plaintext is the `parts` one after the other; returns its counter and the packet, the
+    /// start of `out`.
+    ///
+    /// For plaintext that lies elsewhere, such as a segment of a larger frame behind a header of its own; it is copied
+    /// once.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing must be sent.
+    pub fn seal_into<'a>(
+        &self,
+        parts: &[&[u8]],
+        out: &'a mut [u8],
+    ) -> Result<(u64, &'a mut [u8]), SealError> {
+        let plaintext = parts.iter().fold(0_usize, |len, part| len.saturating_add(part.len()));
+        let needed = plaintext.saturating_add(HEADER_LEN + TAG_LEN);
+        if needed > MAX_PACKET_LEN {
+            return Err(SealError::TooLong { len: needed });
+        }
+        let too_short = SealError::TooShort { len: out.len() };
+        let packet = out.get_mut(..needed).ok_or(too_short)?;
+        let (_, mut room) = packet.split_at_mut_checked(HEADER_LEN).ok_or(too_short)?;
+        for part in parts {
+            let (to, rest) = room.split_at_mut_checked(part.len()).ok_or(too_short)?;
+            to.copy_from_slice(part);
+            room = rest;
+        }
+        let counter = self.seal(packet)?;
+        Ok((counter, packet))
     }
 
     /// The index that the receiver sees in each packet.
@@ -140,7 +170,7 @@ impl Opener {
         let (header, rest) = packet.split_first_chunk_mut::<HEADER_LEN>().ok_or(too_short)?;
         let (buffer, tag) = rest.split_last_chunk_mut::<TAG_LEN>().ok_or(too_short)?;
         let Header { receiver: _, counter } = Header::decode(header)?;
-        self.aead.open(counter, header, buffer, tag)?;
+        self.aead.open(nonce(counter), header, buffer, tag)?;
         Ok((counter, buffer))
     }
 }
@@ -155,8 +185,8 @@ impl fmt::Debug for Opener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// No room for a header and a tag.
-    #[error("buffer of {len} bytes has no room for a header and a tag")]
+    /// No room for a header, the plaintext and a tag.
+    #[error("buffer of {len} bytes has no room for a header, the plaintext and a tag")]
     TooShort {
         /// The buffer's length in bytes.
         len: usize,

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-mod hardware;
+use crate::cpu::AesUnit;
 
 /// An algorithm for data packets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -120,8 +120,11 @@ pub enum SuitePolicy {
 
 impl SuitePolicy {
     /// What this node says to its peers. Depends on the CPU it runs on; the same for the life of the process.
+    ///
+    /// With instructions for AES, AES-256-GCM was the faster suite in every measurement of
+    /// `docs/decisions/0004-aead-backends.md`, without them the slower.
     pub fn offer(self) -> Offer {
-        self.offer_on(hardware::has_fast_aes())
+        self.offer_on(AesUnit::detect() > AesUnit::Software)
     }
 
     /// [`Self::offer`] for a CPU that has, or has not, instructions that make AES-256-GCM the faster suite.

@@ -3,7 +3,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use super::{Aead, KEY_LEN, OpenError, nonce};
+use super::{Aead, KEY_LEN, NONCE_LEN, OpenError};
 use crate::Suite;
 use crate::packet::TAG_LEN;
 
@@ -23,8 +23,8 @@ impl Key {
 }
 
 impl Aead for Key {
-    fn seal(&self, counter: u64, aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN] {
-        let nonce = Nonce::assume_unique_for_key(nonce(counter));
+    fn seal(&self, nonce: [u8; NONCE_LEN], aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN] {
+        let nonce = Nonce::assume_unique_for_key(nonce);
         let mut tag = [0; TAG_LEN];
         self.0
             .seal_in_place_scatter(nonce, Aad::from(aad), buffer, &[], &mut tag)
@@ -34,12 +34,12 @@ impl Aead for Key {
 
     fn open(
         &self,
-        counter: u64,
+        nonce: [u8; NONCE_LEN],
         aad: &[u8],
         buffer: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), OpenError> {
-        let nonce = Nonce::assume_unique_for_key(nonce(counter));
+        let nonce = Nonce::assume_unique_for_key(nonce);
         self.0
             .open_in_place_separate_tag(nonce, Aad::from(aad), tag, buffer)
             .map(|_| ())

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 use zeroize::Zeroizing;
 
-use super::{Aead, KEY_LEN, OpenError, nonce};
+use super::{Aead, KEY_LEN, NONCE_LEN, OpenError};
 use crate::Suite;
 use crate::packet::TAG_LEN;
 
@@ -42,8 +42,8 @@ impl Drop for Key {
 }
 
 impl Aead for Key {
-    fn seal(&self, counter: u64, aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN] {
-        let nonce = Nonce::assume_unique_for_key(nonce(counter));
+    fn seal(&self, nonce: [u8; NONCE_LEN], aad: &[u8], buffer: &mut [u8]) -> [u8; TAG_LEN] {
+        let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = self
             .0
             .seal_in_place_separate_tag(nonce, Aad::from(aad), buffer)
@@ -55,12 +55,12 @@ impl Aead for Key {
 
     fn open(
         &self,
-        counter: u64,
+        nonce: [u8; NONCE_LEN],
         aad: &[u8],
         buffer: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), OpenError> {
-        let nonce = Nonce::assume_unique_for_key(nonce(counter));
+        let nonce = Nonce::assume_unique_for_key(nonce);
         self.0
             .open_in_place_separate_tag(nonce, Aad::from(aad), Tag::from(*tag), buffer, 0..)
             .map(|_| ())
@@ -77,7 +77,7 @@ mod tests {
         for suite in Suite::ALL {
             let mut key = Key::new(suite, &Zeroizing::new([7; KEY_LEN]));
             let zero = Key::new(suite, &Zeroizing::new([0; KEY_LEN]));
-            let tag = |key: &Key| key.seal(1, b"", &mut [0; 100]);
+            let tag = |key: &Key| key.seal([1; NONCE_LEN], b"", &mut [0; 100]);
             assert_ne!(tag(&key), tag(&zero));
             key.erase();
             assert_eq!(tag(&key), tag(&zero));
