@@ -138,12 +138,27 @@ impl Peers {
 impl Engine {
     /// A handshake came to its end: keep the connection or not.
     pub(in crate::daemon) fn handle_admitted(&mut self, new: &LinkInfo, now: Time) -> Verdict {
+        self.report_misdirected(new, now);
         let verdict = self.judge(new, now);
         if verdict == Verdict::Accept {
             self.accept(new, now);
         }
         self.settle(now);
         verdict
+    }
+
+    /// An address that was known as one peer's is another's by now: a new node on an old host. The
+    /// connection is as good as any, but the attempt to reach the former has failed.
+    fn report_misdirected(&mut self, new: &LinkInfo, now: Time) {
+        if let Some(endpoint @ Endpoint::Address(_, expected)) = &new.dialled
+            && *expected != new.peer
+        {
+            let error = DialError {
+                text: format!("{} answers at that address", new.peer.short()),
+                retry: Retry::Slow,
+            };
+            self.connector.handle_dial_failed(endpoint, error, now);
+        }
     }
 
     fn judge(&mut self, new: &LinkInfo, now: Time) -> Verdict {

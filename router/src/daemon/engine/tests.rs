@@ -333,3 +333,30 @@ fn restarted_node_dials_the_peers_it_knew_until_it_is_back() {
     }
     assert!(dialled.contains(&Endpoint::Address(address, peer)), "{dialled:?}");
 }
+
+#[test]
+fn another_node_at_an_old_address_is_kept_and_the_attempt_reported() {
+    let mut disk = BTreeMap::new();
+    let (gone, address) = (identity(2).name(), "192.0.2.1:6783".parse().unwrap());
+    let saved = SavedPeers::from([(gone.to_string(), BTreeSet::from([address]))]);
+    let mut engine = founder(1, Restored { peers: saved, ..Restored::default() });
+    let mut now = 0;
+    let dialled = loop {
+        engine.handle_timeout(at(now));
+        let outputs = drain(&mut engine, &mut disk, at(now));
+        let dial = outputs.into_iter().find_map(|output| match output {
+            Output::Dial(endpoint @ Endpoint::Address(..)) => Some(endpoint),
+            _ => None,
+        });
+        match dial {
+            Some(endpoint) => break endpoint,
+            None if now < 10 => now += 1,
+            None => panic!("the saved peer is never dialled"),
+        }
+    };
+    let new = LinkInfo { dialled: Some(dialled), ..link(1, 3, true, 5, 1) };
+    assert_eq!(engine.handle_admitted(&new, at(now)), Verdict::Accept);
+    let connections = engine.connections(&|_| None, at(now));
+    let attempt = connections.iter().find(|c| c.peer == Some(gone.to_string())).unwrap();
+    assert_eq!(attempt.state, weft_api::status::ConnectionState::Failed);
+}
