@@ -9,6 +9,8 @@ mod checksum;
 mod join;
 mod layout;
 mod split;
+#[cfg(test)]
+mod testing;
 mod vnet;
 
 pub(crate) use join::{Joiner, Written};
