@@ -71,6 +71,7 @@ daemon() {
 # answers SYSTEM: the other end can be reached.
 answers() { in_ns "${NS_A[$1]}" ping -n -q -c 1 -W 1 "${ADDRESS_B[$1]}"; }
 
+has_link() { ip -n "$1" link show dev "$2"; }
 is_over() { ! kill -0 "$1"; }
 
 # last_words SYSTEM: what its daemons said last, on one line.
@@ -226,9 +227,12 @@ start_vpncloud() {
     for host in 1 2; do
         ns=$(host_ns "$host")
         daemon vpncloud "$ns" "$host" "$binary" --type tap --mode switch --device vpncloud0 --listen 3210 \
-            --no-port-forwarding --password bench --algorithm aes256 \
-            --ip "10.85.0.$host/24" --peer "$(host_address $((3 - host))):3210"
+            --no-port-forwarding --password bench --algorithm aes256 --peer "$(host_address $((3 - host))):3210"
         pids+=("$DAEMON")
+        # Its own --ip sets a wrong address when built by a current compiler.
+        wait_until 10 has_link "$ns" vpncloud0 || return 1
+        ip -n "$ns" address add "10.85.0.$host/24" dev vpncloud0
+        ip -n "$ns" link set vpncloud0 up
     done
     endpoints vpncloud "$A" "$B" 10.85.0.1 10.85.0.2 "${pids[@]}"
     VERSION[vpncloud]="$("$binary" --version | awk '{ print $2 }'), AES-256"
