@@ -3,6 +3,7 @@
 mod egress;
 mod ingress;
 mod payload;
+mod urgency;
 mod windows;
 
 use std::fmt;
@@ -39,12 +40,15 @@ pub struct DataplaneConfig {
     /// with one system call for the socket: 1 to [`MAX_BATCH`]. More amortise better and delay the first of a
     /// batch longer.
     pub batch: usize,
+    /// Whether workers run before ordinary threads while they keep up with their queues (not under overload), where
+    /// the process may (`CAP_SYS_NICE`). It is what keeps a packet's delay short on a host that is busy.
+    pub realtime: bool,
 }
 
 impl Default for DataplaneConfig {
-    /// 32 frames: beyond, a call's cost is below a twentieth of sealing what it sends.
+    /// 32 frames: beyond, a call's cost is below a twentieth of sealing what it sends. Real-time.
     fn default() -> Self {
-        Self { batch: 32 }
+        Self { batch: 32, realtime: true }
     }
 }
 
@@ -157,9 +161,9 @@ impl Dataplane {
         });
         let batch = config.batch.clamp(1, MAX_BATCH);
         let mut dataplane = Self { shared: Arc::clone(&shared), threads: Vec::new() };
-        let egress = Egress::new(Arc::clone(&shared), batch);
+        let egress = Egress::new(Arc::clone(&shared), batch, config.realtime);
         dataplane.spawn("weft-egress", move || egress.run())?;
-        let ingress = Ingress::new(shared, batch);
+        let ingress = Ingress::new(shared, batch, config.realtime);
         dataplane.spawn("weft-ingress", move || ingress.run())?;
         Ok(dataplane)
     }

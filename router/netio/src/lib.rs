@@ -3,10 +3,12 @@
 //! The only crate of the workspace with `unsafe` code. It holds no policy: what to send where is decided
 //! by its callers. It never logs and never retries; every failure is returned.
 //!
-//! Reading order: [`tap::Tap`], [`udp::bind_group`], [`udp::enable_offload`], [`batch`], [`wait::Waker`], [`netns::Netns`].
+//! Reading order: [`tap::Tap`], [`udp::bind_group`], [`udp::enable_offload`], [`batch`], [`wait::Waker`], [`netns::Netns`],
+//! [`priority::set_realtime`].
 
 pub mod batch;
 pub mod netns;
+pub mod priority;
 mod steer;
 pub mod tap;
 pub mod udp;

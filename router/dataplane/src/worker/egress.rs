@@ -10,6 +10,7 @@ use weft_netio::udp::MESSAGE_TOO_LONG;
 use weft_netio::wait::readable_or_raised;
 
 use super::payload::{self, FramePacket};
+use super::urgency::Urgency;
 use super::{BUFFER_LEN, MAX_FRAME, Shared};
 use crate::offload::{Header, Undone, split, undone};
 use crate::{Action, Counters, DropReason, PeerPath, Tables, classify};
@@ -28,6 +29,7 @@ pub(super) struct Egress {
     /// The frame at hand, behind its virtio-net header.
     frame: Vec<u8>,
     batch_len: usize,
+    urgency: Urgency,
 }
 
 /// Packets on their way out.
@@ -38,10 +40,11 @@ struct Outbox {
 }
 
 impl Egress {
-    pub(super) fn new(shared: Arc<Shared>, batch_len: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, batch_len: usize, realtime: bool) -> Self {
         let batch = SendBatch::new(BATCH_LEN, shared.local, shared.offload.udp.cut);
         let out = Outbox { shared, batch, tally: Counters::default() };
-        Self { out, frame: vec![0; MAX_FRAME], batch_len }
+        let urgency = Urgency::new(realtime);
+        Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency }
     }
 
     /// Works until shutdown or until the TAP fails.
@@ -61,11 +64,13 @@ impl Egress {
         if readable_or_raised(&shared.tap, &shared.waker)?.raised {
             return Ok(false);
         }
+        self.urgency.kept_up();
         let mut more = true;
         while more && !self.out.shared.stopping() {
             let filled = self.fill();
             self.out.flush();
             self.out.shared.counters.absorb(&mut self.out.tally);
+            self.urgency.worked();
             more = filled?;
         }
         Ok(true)

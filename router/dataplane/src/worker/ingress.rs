@@ -10,6 +10,7 @@ use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::wait::readable_or_raised;
 
 use super::payload::{Kind, Payload};
+use super::urgency::Urgency;
 use super::windows::Windows;
 use super::{BUFFER_LEN, DataEvent, Shared};
 use crate::classify::admit;
@@ -31,17 +32,19 @@ pub(super) struct Ingress {
     batch: RecvBatch,
     batch_len: usize,
     windows: Windows,
+    urgency: Urgency,
     /// Receive errors since the last success.
     errors: usize,
     tally: Counters,
 }
 
 impl Ingress {
-    pub(super) fn new(shared: Arc<Shared>, batch_len: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, batch_len: usize, realtime: bool) -> Self {
         let batch_len = batch_len.min(MAX_MESSAGES);
         let batch = RecvBatch::new(batch_len, BUFFER_LEN);
-        let windows = Windows::default();
-        Self { shared, batch, batch_len, windows, errors: 0, tally: Counters::default() }
+        let (windows, urgency) = (Windows::default(), Urgency::new(realtime));
+        let tally = Counters::default();
+        Self { shared, batch, batch_len, windows, urgency, errors: 0, tally }
     }
 
     /// Works until shutdown or until the socket fails.
@@ -60,6 +63,7 @@ impl Ingress {
         if readable_or_raised(&self.shared.socket, &self.shared.waker)?.raised {
             return Ok(false);
         }
+        self.urgency.kept_up();
         while !self.shared.stopping() {
             let received = match self.batch.recv(&self.shared.socket) {
                 Ok(received) => received,
@@ -74,6 +78,7 @@ impl Ingress {
             self.errors = 0;
             self.deliver();
             self.shared.counters.absorb(&mut self.tally);
+            self.urgency.worked();
             if received < self.batch_len {
                 break;
             }
