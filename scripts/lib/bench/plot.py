@@ -15,7 +15,7 @@ COLOURS = {"reference": "#b8b8b8", "peer": "#7d93ab", "weft": "#c0492f"}
 INK, FAINT, PAPER = "#222222", "#777777", "#ffffff"
 
 MARGIN, GAP = 24, 32
-LABEL_WIDTH, BAR_WIDTH, VALUE_WIDTH = 178, 206, 76
+LABEL_WIDTH, BAR_WIDTH, VALUE_WIDTH = 188, 206, 82
 PANEL_WIDTH = LABEL_WIDTH + BAR_WIDTH + VALUE_WIDTH
 ROW, BAR = 21, 13
 HEAD, TITLE = 62, 26
@@ -65,6 +65,7 @@ def panel(results, systems, x, y, spec):
         mark = results.get(system["id"], tick) if tick else None
         if mark is not None:
             at = zero + mark["median"] * scale
+            out.append(line(end, middle, at, middle, FAINT))
             out.append(line(at, middle - BAR / 2, at, middle + BAR / 2, INK, 2))
             reach = max(reach, at)
             shown += " / " + form.format(mark["median"])

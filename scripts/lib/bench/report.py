@@ -12,32 +12,33 @@ from pathlib import Path
 import plot
 import targets
 
-# Figure, heading, unit, format. In the order of the tables.
+# Figure, heading, the same for a terminal, unit, format. In the order of the tables.
 FIGURES = [
-    ("tcp_gbps", "TCP, 1 stream", "Gbit/s", "{:.2f}"),
-    ("tcp4_gbps", "4 streams", "Gbit/s", "{:.2f}"),
-    ("reverse_gbps", "reverse", "Gbit/s", "{:.2f}"),
-    ("both_gbps", "both ways at once", "Gbit/s", "{:.2f}"),
-    ("udp64_kpps", "UDP 64 B, overload", "kpps", "{:.0f}"),
-    ("paced_loss_percent", "UDP 64 B, 40 kpps", "% lost", "{:.3f}"),
-    ("udp1200_gbps", "UDP 1,200 B, overload", "Gbit/s", "{:.2f}"),
-    ("ping_avg_us", "ping, average", "µs", "{:.0f}"),
-    ("ping_p99_us", "ping, p99", "µs", "{:.0f}"),
-    ("loaded_p99_us", "ping beside a stream, p99", "µs", "{:.0f}"),
-    ("cpu_s_per_gb", "CPU, machine", "s/GB", "{:.2f}"),
-    ("daemon_s_per_gb", "CPU, daemons", "s/GB", "{:.2f}"),
-    ("rss_mib", "memory of a daemon", "MiB", "{:.1f}"),
+    ("tcp_gbps", "TCP, 1 stream", "TCP 1", "Gbit/s", "{:.2f}"),
+    ("tcp4_gbps", "4 streams", "TCP 4", "Gbit/s", "{:.2f}"),
+    ("reverse_gbps", "reverse", "reverse", "Gbit/s", "{:.2f}"),
+    ("both_gbps", "both ways at once", "both", "Gbit/s", "{:.2f}"),
+    ("udp64_kpps", "UDP 64 B, overload", "UDP 64 B", "kpps", "{:.0f}"),
+    ("paced_loss_percent", "UDP 64 B, 40 kpps", "at 40 k", "% lost", "{:.3f}"),
+    ("udp1200_gbps", "UDP 1,200 B, overload", "UDP 1200 B", "Gbit/s", "{:.2f}"),
+    ("ping_avg_us", "ping, average", "ping", "avg µs", "{:.0f}"),
+    ("ping_p99_us", "ping, p99", "ping", "p99 µs", "{:.0f}"),
+    ("loaded_p99_us", "ping beside a stream, p99", "under load", "p99 µs", "{:.0f}"),
+    ("cpu_s_per_gb", "CPU, machine", "machine", "CPU s/GB", "{:.2f}"),
+    ("daemon_s_per_gb", "CPU, daemons", "daemons", "CPU s/GB", "{:.2f}"),
+    ("rss_mib", "memory of a daemon", "memory", "MiB", "{:.1f}"),
 ]
-# The columns of the table of ratios: heading, figure, and to what.
+UNITS = {"avg µs": "µs", "p99 µs": "µs", "CPU s/GB": "s/GB"}
+# The columns of the table of ratios: the two lines of the heading, figure, and to what.
 RATIOS = [
-    ("TCP / raw veth", "tcp_gbps", "veth"),
-    ("TCP / wireguard-go", "tcp_gbps", "wggo"),
-    ("TCP / best peer", "tcp_gbps", "best"),
-    ("UDP 64 B / best peer", "udp64_kpps", "best"),
-    ("ping avg / best peer", "ping_avg_us", "best"),
-    ("ping p99 / best peer", "ping_p99_us", "best"),
-    ("CPU / raw veth", "cpu_s_per_gb", "veth"),
-    ("CPU / wireguard-go", "cpu_s_per_gb", "wggo"),
+    ("TCP", "/ raw veth", "tcp_gbps", "veth"),
+    ("TCP", "/ wireguard-go", "tcp_gbps", "wggo"),
+    ("TCP", "/ best peer", "tcp_gbps", "best"),
+    ("UDP 64 B", "/ best peer", "udp64_kpps", "best"),
+    ("ping avg", "/ best peer", "ping_avg_us", "best"),
+    ("ping p99", "/ best peer", "ping_p99_us", "best"),
+    ("CPU", "/ raw veth", "cpu_s_per_gb", "veth"),
+    ("CPU", "/ wireguard-go", "cpu_s_per_gb", "wggo"),
 ]
 
 
@@ -60,6 +61,10 @@ class Results:
     def present(self):
         """The systems that ran, in the order of the tables."""
         return [s for s in self.systems.values() if s["absent"] is None]
+
+    def measured(self, figures):
+        """Those of `figures` (rows of FIGURES) that any system has."""
+        return [row for row in figures if any(name == row[0] for _, name in self.table)]
 
     def get(self, system, figure):
         """The entry of one figure, or None."""
@@ -107,7 +112,7 @@ def ratio_rows(results):
     rows = []
     for system in results.present():
         row = [system["label"]]
-        for _, figure, base in RATIOS:
+        for _, _, figure, base in RATIOS:
             ratio = results.ratio(system["id"], figure, base)
             row.append("–" if ratio is None else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3f}")
         rows.append(row)
@@ -118,7 +123,7 @@ def about(results):
     """What a reader must know of the run before the figures, a sentence each."""
     run = results.run
     lines = [
-        f"{run['date']}, Weft {run['commit']}, {run['cpu']}, {run['cores']} cores, Linux {run['kernel']}, "
+        f"{run['date']}, Weft {run['commit']} (built {run['built']}), {run['cpu']}, {run['cores']} cores, Linux {run['kernel']}, "
         f"iperf3 {run['iperf']}, congestion control {run['congestion_control']}.",
         f"{'A quick run' if run['quick'] else 'A run'} of {run['rounds']} interleaved round{'s'[: run['rounds'] != 1]}: TCP with one stream "
         f"{run['tcp_seconds']} s, other throughput {run['seconds']} s, {run['pings']} pings at 2 ms; medians over the rounds.",
@@ -130,16 +135,17 @@ def about(results):
     return lines
 
 
-def text_table(head, rows):
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+def text_table(rows, words=(0,)):
+    """The lines of a table; the columns `words` are flush left, the others are figures and flush right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
-        "  ".join([row[0].ljust(widths[0])] + [cell.rjust(w) for cell, w in zip(row[1:], widths[1:])]).rstrip()
-        for row in [head, *rows]
+        "  " + "  ".join(cell.ljust(w) if i in words else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+        for row in rows
     ]
 
 
-def markdown_table(head, rows):
-    ruler = ["---"] + ["---:"] * (len(head) - 1)
+def markdown_table(head, rows, words=(0,)):
+    ruler = ["---" if i in words else "---:" for i in range(len(head))]
     return ["| " + " | ".join(row) + " |" for row in [head, ruler, *rows]]
 
 
@@ -161,17 +167,17 @@ def not_had(results):
 
 def write_text(results, rows, path):
     out = ["", *about(results)]
-    # A figure a line, a system a column, would hide the comparison: the other way round, in two tables.
-    for part in (FIGURES[:7], FIGURES[7:]):
-        head = ["", *(f"{title}, {unit}" for _, title, unit, _ in part)]
-        body = [[s["label"], *(show(results.get(s["id"], f), form) for f, _, _, form in part)] for s in results.present()]
-        out += ["", *text_table(head, body)]
-    out += ["", "Ratios", *text_table(["", *(title for title, _, _ in RATIOS)], ratio_rows(results))]
-    out += ["", "What it must reach", *text_table(targets.HEAD, targets.cells(rows))]
+    for part in filter(None, (results.measured(FIGURES[:7]), results.measured(FIGURES[7:]))):
+        head = [["", *(short for _, _, short, _, _ in part)], ["", *(unit for _, _, _, unit, _ in part)]]
+        body = [[s["label"], *(show(results.get(s["id"], f), form) for f, _, _, _, form in part)] for s in results.present()]
+        out += ["", *text_table(head + body)]
+    head = [["", *(one for one, _, _, _ in RATIOS)], ["", *(two for _, two, _, _ in RATIOS)]]
+    out += ["", "Ratios", "", *text_table(head + ratio_rows(results))]
+    out += ["", "What it must reach", "", *text_table([targets.HEAD, *targets.cells(rows)], targets.WORDS)]
     out += [""] + [f"  {note}" for note in targets.notes(rows)]
     absent = [line for line in versions(results) if ": absent" in line] + not_had(results)
     if absent:
-        out += ["", "Not measured", *(f"  {line}" for line in absent)]
+        out += ["", "Not measured", "", *(f"  {line}" for line in absent)]
     path.write_text("\n".join(out) + "\n", encoding="utf-8")
 
 
@@ -180,28 +186,29 @@ def write_markdown(results, rows, path):
     out += ["Written by `scripts/bench dataplane`; run it to have the figures of your machine.", ""]
     out += [" ".join(about(results)), "", "![The figures as bars](dataplane.svg)", ""]
     out += ["## Figures", "", "Medians, with the least and the greatest of the rounds in parentheses.", ""]
-    for part in (FIGURES[:7], FIGURES[7:]):
-        head = ["system", *(f"{title}, {unit}" for _, title, unit, _ in part)]
+    for part in filter(None, (results.measured(FIGURES[:7]), results.measured(FIGURES[7:]))):
+        head = ["system", *(f"{title}, {UNITS.get(unit, unit)}" for _, title, _, unit, _ in part)]
         body = [
-            [s["label"], *(show_with_range(results.get(s["id"], f), form) for f, _, _, form in part)]
+            [s["label"], *(show_with_range(results.get(s["id"], f), form) for f, _, _, _, form in part)]
             for s in results.present()
         ]
         out += [*markdown_table(head, body), ""]
     idle = results.get("weft", "idle_percent")
     if idle is not None:
         out += [f"Idle, three nodes with a Pod each: the busiest daemon takes {show_with_range(idle, '{:.3f}')} % of a core.", ""]
-    out += ["## Ratios", "", *markdown_table(["system", *(title for title, _, _ in RATIOS)], ratio_rows(results)), ""]
-    out += ["## What it must reach", "", *markdown_table(targets.HEAD, targets.cells(rows)), ""]
+    head = ["system", *(f"{one} {two}" for one, two, _, _ in RATIOS)]
+    out += ["## Ratios", "", *markdown_table(head, ratio_rows(results)), ""]
+    out += ["## What it must reach", "", *markdown_table(targets.HEAD, targets.cells(rows), targets.WORDS), ""]
     out += [f"- {note}" for note in targets.notes(rows)] + [""]
     out += ["## What was measured", "", *(f"- {line}" for line in versions(results)), ""]
     missing = not_had(results)
     if missing:
         out += ["Figures that rounds did not give:", "", *(f"- {line}" for line in missing), ""]
     out += [
-        "Each system runs between two network namespaces joined by a veth pair (MTU 1500) and has its own settings but for addresses: "
+        "Each system runs between two network namespaces joined by a veth pair (MTU 1500), as it comes but for addresses and keys; "
         "Weft between two Pods, through veth, bridge and TAP on either side. CPU is that of the run with one TCP stream: of the whole "
-        "machine from `/proc/stat`, of the daemons from `/proc/PID/stat`, both ends together, per GB (10^9 bytes) received. Memory is the resident "
-        "size of the larger daemon right after it. UDP is what the receiver counts while the sender sends all it can.",
+        "machine from `/proc/stat`, of the daemons from `/proc/PID/stat`, both ends together, per GB (10^9 bytes) received. Memory is the "
+        "resident size of the larger daemon right after it. Under overload the sender sends all it can, and the figure is what arrives.",
     ]
     path.write_text("\n".join(out) + "\n", encoding="utf-8")
 

@@ -9,6 +9,8 @@ NOISE = 0.05
 LOSS_PERCENT = 0.01
 
 HEAD = ["measure", "figure", "must", "moonshot", "verdict"]
+# The columns of words, for the tables.
+WORDS = (0, 4)
 
 
 def row(measure, value, form, must, moonshot=None, at_least=True, unit="", note=None):
@@ -64,7 +66,7 @@ def evaluate(results):
     peer_label = results.systems[quick_peer]["label"] if quick_peer else "the best peer"
     udp_peer = results.best_peer("udp64_kpps")[0]
     udp_note = f"the best peer is {results.systems[udp_peer]['label']}" if udp_peer else None
-    slack = f"{NOISE:.0%} below counts as no worse"
+    slack = f"{NOISE * 100:.0f} % below counts as no worse"
     loaded = results.median("weft", "loaded_p99_us")
     rss = results.median("weft", "rss_mib")
     idle = results.median("weft", "idle_percent")
@@ -107,5 +109,9 @@ def cells(rows):
 
 
 def notes(rows):
-    """The rows that need a word more."""
-    return [f"{r['measure']}: {r['note']}." for r in rows if r["note"]]
+    """The rows that need a word more; rows that need the same share it."""
+    shared = {}
+    for r in rows:
+        if r["note"]:
+            shared.setdefault(r["note"], []).append(r["measure"])
+    return [f"{'; '.join(measures)}: {note}." for note, measures in shared.items()]
