@@ -29,7 +29,7 @@ use crate::config::{Config, IpallocInit, Mtu, PeerAddr};
 /// Events that wait for the event loop; senders wait or drop beyond that, as each says.
 const EVENTS: usize = 1024;
 
-/// How long a freed address rests before it is handed out again (DESIGN D8).
+/// How long a freed address rests before it is handed out again.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// Starts everything, from what can fail without a trace to what changes the host.
@@ -46,30 +46,11 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
         .map_err(|source| LaunchError::Status { address: config.status_addr, source })?;
     let socket = ControlSocket::bind(&config.socket)?;
 
-    let mtu = overlay_mtu(&netlink, &config).await?;
-    let clock = Clock::start();
-    let boot_id = u64::from_le_bytes(random());
-    let settings = settings(&config, &identity, mtu);
-    let gossip = gossip_config(&config, boot_id);
     let restored = restore(&store)?;
-    let ports: Vec<String> = restored
-        .attachments
-        .iter()
-        .map(|a| weft_cni_shim::wire::host_ifname(&a.container, &a.ifname))
-        .collect();
-    let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
-
+    let mtu = overlay_mtu(&netlink, &config).await?;
     let bridge = Bridge::ensure(netlink, &config.bridge, bridge_mac(&identity), mtu).await?;
-    let plugged = plug(&bridge, mtu, &ports).await;
-    let running = match plugged {
-        Ok(tap) => assemble(
-            Parts { config, clock, engine, identity, store, boot_id, status, socket },
-            tap,
-            port,
-            bridge.clone(),
-        ),
-        Err(e) => Err(e),
-    };
+    let parts = Parts { config, identity, store, restored, status, socket, port, mtu };
+    let running = on_bridge(parts, bridge.clone()).await;
     if running.is_err() {
         // The first error is the one to show.
         let _ = bridge.remove_if_unused().await;
@@ -77,32 +58,37 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     running
 }
 
-/// What has been made so far.
+/// What has been made before the bridge.
 struct Parts {
     config: Config,
-    clock: Clock,
-    engine: Engine,
     identity: Arc<Identity>,
     store: Store,
-    boot_id: u64,
+    restored: Restored,
     status: TcpListener,
     socket: ControlSocket,
+    port: udp::PortGroup,
+    mtu: u32,
 }
 
-async fn plug(bridge: &Bridge, mtu: u32, ports: &[String]) -> Result<Tap, LaunchError> {
+/// The rest, on the bridge. Where it fails, what it made is gone: the TAP with its descriptor, the
+/// tasks with the runtime.
+async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError> {
+    let Parts { config, identity, store, restored, status, mut socket, port, mtu } = parts;
     let tap = Tap::open(TAP_NAME)?;
     bridge.plug_tap(tap.ifindex(), mtu).await?;
-    bridge.replug(ports).await?;
-    Ok(tap)
-}
+    let ports: Vec<String> = restored
+        .attachments
+        .iter()
+        .map(|a| weft_cni_shim::wire::host_ifname(&a.container, &a.ifname))
+        .collect();
+    bridge.replug(&ports).await?;
 
-fn assemble(
-    parts: Parts,
-    tap: Tap,
-    port: udp::PortGroup,
-    bridge: Bridge,
-) -> Result<Running, LaunchError> {
-    let Parts { config, clock, engine, identity, store, boot_id, status, mut socket } = parts;
+    let clock = Clock::start();
+    let boot_id = u64::from_le_bytes(random());
+    let settings = settings(&config, &identity, mtu);
+    let gossip = gossip_config(&config, boot_id);
+    let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
+
     let (link_events, links_in) = mpsc::channel(EVENTS);
     let (saved_events, saved_in) = mpsc::channel(EVENTS);
     let (data_events, data_in) = mpsc::channel(EVENTS);
@@ -119,10 +105,8 @@ fn assemble(
         DataplaneConfig::default(),
     )
     .map_err(LaunchError::Dataplane)?;
-    let links = {
-        let offer = config.cipher.0.offer();
-        Links::start(port.control, &identity, config.secret, offer, boot_id, link_events)?
-    };
+    let offer = config.cipher.0.offer();
+    let links = Links::start(port.control, &identity, config.secret, offer, boot_id, link_events)?;
     // The event loop is gone only when the daemon stops.
     let writer = Writer::start(&store, move |saved| drop(saved_events.blocking_send(saved)));
 
