@@ -6,7 +6,7 @@
 #[allow(dead_code)]
 mod lab;
 
-use lab::{hosts, pod};
+use lab::{Host, hosts, ip, until};
 use weft_dataplane::DropReason;
 use weft_netio::tap::{Tap, VNET_HEADER_LEN};
 use weft_netio::wait::{Waker, readable_or_raised};
@@ -62,6 +62,26 @@ fn super_frames_arrive_as_super_frames() {
         assert_eq!(b.drops(reason), 0, "{reason:?}");
     }
     assert!(b.counters().received.packets >= 42);
+}
+
+/// Plugs the host's TAP into a bridge with another TAP, through which the test is a Pod.
+fn pod(host: &Host) -> Tap {
+    host.netns
+        .run(|| {
+            ip("addr flush dev weft-tap");
+            ip("link add bridge0 type bridge mcast_snooping 0");
+            ip("link set bridge0 mtu 1400 up");
+            ip("link set weft-tap master bridge0");
+            let pod = Tap::open("pod").unwrap();
+            ip("link set pod mtu 1400 master bridge0 up");
+            for port in ["pod", "weft-tap"] {
+                until("the bridge forwards", || {
+                    ip(&format!("-d link show {port}")).contains("state forwarding")
+                });
+            }
+            pod
+        })
+        .unwrap()
 }
 
 /// The next frame that the other Pod sent.

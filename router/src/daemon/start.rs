@@ -117,6 +117,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         name = %identity.name(),
         nickname = config.nickname,
         port = port.local.port(),
+        offload = %dataplane.offload(),
         data_dir = %config.data_dir.display(),
         "weft is up"
     );

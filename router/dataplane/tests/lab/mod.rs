@@ -150,26 +150,6 @@ pub(crate) fn spec(index: usize, underlays: [SocketAddr; 2]) -> TablesSpec {
     spec
 }
 
-/// Plugs the host's TAP into a bridge with another TAP, through which the test is a Pod.
-pub(crate) fn pod(host: &Host) -> Tap {
-    host.netns
-        .run(|| {
-            ip("addr flush dev weft-tap");
-            ip("link add bridge0 type bridge mcast_snooping 0");
-            ip("link set bridge0 mtu 1400 up");
-            ip("link set weft-tap master bridge0");
-            let pod = Tap::open("pod").unwrap();
-            ip("link set pod mtu 1400 master bridge0 up");
-            for port in ["pod", "weft-tap"] {
-                until("the bridge forwards", || {
-                    ip(&format!("-d link show {port}")).contains("state forwarding")
-                });
-            }
-            pod
-        })
-        .unwrap()
-}
-
 fn start(netns: Netns, plan: &Plan) -> Host {
     let (tap, group) = netns
         .run(|| {
