@@ -83,7 +83,7 @@ fn datagrams_of_every_length() {
         receiver.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let to = receiver.local_addr().unwrap();
         // Beyond the MTU they go in fragments.
-        let lens = (0..1500).chain([8000, 20_000, 65_000, 65_507].into_iter());
+        let lens = (0..1500).chain([8000, 20_000, 65_000, 65_507]);
         for len in lens {
             let sent: Vec<u8> = (0..len).map(|at: usize| content(at + len)).collect();
             sender.send_to(&sent, to).unwrap();
