@@ -95,7 +95,7 @@ def evaluate(results):
         row(f"ping, average / {peer_label}", results.ratio("weft", "ping_avg_us", quick_peer), "{:.2f}", 1, 0.5, at_least=False),
         row(f"ping, p99 / {peer_label}", results.ratio("weft", "ping_p99_us", quick_peer), "{:.2f}", 1, 0.5, at_least=False),
         row("ping beside a bulk stream, p99", None if loaded is None else loaded / 1000, "{:.2f}", 2, at_least=False, unit=" ms"),
-        row("CPU s/GB, whole machine / wireguard-go", results.ratio("weft", "cpu_s_per_gb", "wggo"), "{:.2f}", 0.4, 0.3,
+        row("CPU s/GB, whole machine / wireguard-go", results.ratio("weft", "cpu_s_per_gb", "wggo"), "{:.3f}", 0.4, 0.3,
             at_least=False, note=no_wireguard),
         row("memory of a daemon under load", rss, "{:.1f}", 32, 16, at_least=False, unit=" MiB"),
         row("TCP through one relay / direct", None, "{:.2f}", 0.5, 0.6, note="not part of this bench"),
