@@ -138,8 +138,8 @@ impl Running {
     fn on_data(&mut self, event: &DataEvent) {
         let engine = &mut self.parts.engine;
         match event {
-            DataEvent::Confirmed { token, .. } => {
-                engine.handle_confirmed(*token, self.parts.clock.now());
+            DataEvent::Confirmed { token, peer, .. } => {
+                engine.handle_confirmed(*token, *peer, self.parts.clock.now());
             }
             DataEvent::Failed { direction, error } => engine.handle_data_failure(format!(
                 "the data plane's {direction} has stopped: {error}: restart weft"

@@ -1,11 +1,11 @@
 //! One link to each peer, and which one where two were made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use quinn::VarInt;
-use tracing::debug;
+use tracing::{debug, warn};
 use weft_crypto::{PeerName, Suite};
 use weft_gossip::{DialError, Endpoint, Retry, Time};
 
@@ -62,7 +62,10 @@ pub(super) struct Peers {
     limit: usize,
     links: BTreeMap<PeerName, PeerLink>,
     by_link: BTreeMap<LinkId, PeerName>,
-    strangers: std::collections::BTreeSet<PeerName>,
+    strangers: BTreeSet<PeerName>,
+    /// Why each target could not be connected last, so that a reason is logged once. Invariant: no
+    /// more entries than there were ever targets.
+    dial_errors: BTreeMap<String, String>,
 }
 
 impl Peers {
@@ -72,7 +75,8 @@ impl Peers {
             limit,
             links: BTreeMap::new(),
             by_link: BTreeMap::new(),
-            strangers: std::collections::BTreeSet::new(),
+            strangers: BTreeSet::new(),
+            dial_errors: BTreeMap::new(),
         }
     }
 
@@ -200,6 +204,9 @@ impl Engine {
         } else {
             self.log_peer(new.peer, "peer connected");
         }
+        if let Some(target) = target_of(new) {
+            self.peers.dial_errors.remove(target);
+        }
         self.connector.handle_connected(new.peer, new.address, target_of(new), now);
         self.node.handle_connected(new.peer, new.address, new.dialled.is_some(), now);
         self.outputs.push_back(Output::Probe { peer: new.peer, link: new.id });
@@ -214,6 +221,12 @@ impl Engine {
         now: Time,
     ) {
         debug!(?endpoint, error = error.text, "a dial failed");
+        if let Endpoint::Target(target) = endpoint
+            && self.peers.dial_errors.get(target) != Some(&error.text)
+        {
+            warn!(target_peer = target, error = error.text, "cannot connect");
+            self.peers.dial_errors.insert(target.clone(), error.text.clone());
+        }
         self.connector.handle_dial_failed(endpoint, error, now);
         self.settle(now);
     }
@@ -221,7 +234,7 @@ impl Engine {
     /// Somebody without the cluster secret knocked. Logged once for each key.
     pub(in crate::daemon) fn handle_stranger(&mut self, peer: PeerName, address: SocketAddr) {
         if self.peers.strangers.len() < MAX_STRANGERS && self.peers.strangers.insert(peer) {
-            tracing::warn!(
+            warn!(
                 peer = peer.short(),
                 %address,
                 "refused a node whose cluster secret differs; it is not logged again"
@@ -240,8 +253,10 @@ impl Engine {
     }
 
     /// A probe along the link's data path was answered.
-    pub(in crate::daemon) fn handle_confirmed(&mut self, link: LinkId, now: Time) {
-        let Some(peer) = self.peers.of_link(link) else { return };
+    ///
+    /// `by` is whose session the answer came in: nobody confirms a path to somebody else.
+    pub(in crate::daemon) fn handle_confirmed(&mut self, link: LinkId, by: PeerName, now: Time) {
+        let Some(peer) = self.peers.of_link(link).filter(|peer| *peer == by) else { return };
         if let Some(standing) = self.peers.links.get_mut(&peer).filter(|l| !l.established) {
             standing.established = true;
             self.rejoin.done();

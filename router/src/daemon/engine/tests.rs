@@ -291,7 +291,9 @@ fn data_path_is_probed_until_it_is_confirmed() {
     engine.handle_timeout(at(2));
     assert_eq!(probes(&drain(&mut engine, &mut disk, at(2))), 1);
     assert_eq!(engine.status(at(2)).router.connections.pending, 1);
-    engine.handle_confirmed(1, at(2));
+    engine.handle_confirmed(1, identity(3).name(), at(2));
+    assert_eq!(engine.status(at(2)).router.connections.established, 0);
+    engine.handle_confirmed(1, identity(2).name(), at(2));
     assert_eq!(engine.status(at(2)).router.connections.established, 1);
     engine.handle_timeout(at(3));
     assert_eq!(probes(&drain(&mut engine, &mut disk, at(3))), 0);
