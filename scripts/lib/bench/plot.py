@@ -78,8 +78,9 @@ def draw(results):
     """The whole picture, as a string."""
     systems = results.present()
     run = results.run
+    panels = [spec for spec in PANELS if any(results.get(s["id"], spec[0]) is not None for s in systems)]
     height_of_panel = TITLE + len(systems) * ROW
-    rows = -(-len(PANELS) // COLUMNS)
+    rows = -(-len(panels) // COLUMNS)
     width = 2 * MARGIN + COLUMNS * PANEL_WIDTH + (COLUMNS - 1) * GAP
     height = MARGIN + HEAD + rows * (height_of_panel + GAP)
     out = [
@@ -97,7 +98,7 @@ def draw(results):
             FAINT,
         ),
     ]
-    for index, spec in enumerate(PANELS):
+    for index, spec in enumerate(panels):
         x = MARGIN + (index % COLUMNS) * (PANEL_WIDTH + GAP)
         y = MARGIN + HEAD + (index // COLUMNS) * (height_of_panel + GAP)
         out += panel(results, systems, x, y, spec)
