@@ -88,7 +88,22 @@ fn try_bind_group(addr: SocketAddr) -> Result<PortGroup, BindError> {
     let data = bind(taken, true)?;
     let failed = |step| move |source| BindError::Io { addr, step, source };
     steer::attach(&control).map_err(failed("SO_ATTACH_REUSEPORT_CBPF"))?;
+    tell_apart(&control, &data, taken.is_ipv6()).map_err(failed("IP_TTL"))?;
     Ok(PortGroup { local: taken, control: control.into(), data: data.into() })
+}
+
+/// Gives data packets another hop limit than QUIC.
+///
+/// A receiving kernel joins datagrams of one flow (`UDP_GRO`) before it looks for their socket, and QUIC and data are
+/// one flow to it: a QUIC packet could end a train of data packets and go to the wrong socket with it. It never joins
+/// packets whose hop limits differ (Linux 6.9, and what was mended of older ones).
+fn tell_apart(control: &Socket, data: &Socket, v6: bool) -> io::Result<()> {
+    let other = |hops: u32| if hops < 255 { hops + 1 } else { hops - 1 };
+    data.set_ttl_v4(other(control.ttl_v4()?))?;
+    if v6 {
+        data.set_unicast_hops_v6(other(control.unicast_hops_v6()?))?;
+    }
+    Ok(())
 }
 
 fn bind(addr: SocketAddr, shared: bool) -> Result<Socket, BindError> {

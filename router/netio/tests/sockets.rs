@@ -42,6 +42,20 @@ fn the_first_byte_decides_on_the_socket_for_both_families() {
 }
 
 #[test]
+fn the_two_never_have_the_same_hop_limit() {
+    for addr in [ANY, "127.0.0.1:0".parse().unwrap()] {
+        let group = bind_group(addr).unwrap();
+        let ends = [&group.control, &group.data].map(socket2::SockRef::from);
+        let v4 = ends.each_ref().map(|end| end.ttl_v4().unwrap());
+        assert_ne!(v4[0], v4[1]);
+        if addr.is_ipv6() {
+            let v6 = ends.each_ref().map(|end| end.unicast_hops_v6().unwrap());
+            assert_ne!(v6[0], v6[1]);
+        }
+    }
+}
+
+#[test]
 fn a_port_in_use_is_refused_even_where_it_could_be_shared() {
     let group = bind_group(ANY).unwrap();
     let port = group.local.port();
