@@ -132,10 +132,9 @@ impl Peers {
         old
     }
 
-    fn remove(&mut self, link: LinkId) -> Option<PeerName> {
+    fn remove(&mut self, link: LinkId) -> Option<(PeerName, PeerLink)> {
         let peer = self.by_link.remove(&link)?;
-        self.links.remove(&peer);
-        Some(peer)
+        Some((peer, self.links.remove(&peer)?))
     }
 }
 
@@ -244,10 +243,12 @@ impl Engine {
 
     /// A link ended.
     pub(in crate::daemon) fn handle_closed(&mut self, link: LinkId, reason: &str, now: Time) {
-        let Some(peer) = self.peers.remove(link) else { return };
+        let Some((peer, lost)) = self.peers.remove(link) else { return };
         self.log_peer(peer, &format!("peer disconnected: {reason}"));
         self.node.handle_disconnected(peer, now);
         self.connector.handle_disconnected(peer, now);
+        self.rejoin.lost(peer, lost.address);
+        self.update_candidates(now);
         self.tables_changed = true;
         self.settle(now);
     }
@@ -259,7 +260,7 @@ impl Engine {
         let Some(peer) = self.peers.of_link(link).filter(|peer| *peer == by) else { return };
         if let Some(standing) = self.peers.links.get_mut(&peer).filter(|l| !l.established) {
             standing.established = true;
-            self.rejoin.done();
+            self.rejoin.found(peer);
             self.node.handle_established(peer, now);
             self.log_peer(peer, "data path established");
             self.settle(now);

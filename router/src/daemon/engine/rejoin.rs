@@ -1,8 +1,9 @@
-//! The way back into the mesh after a restart.
+//! The way back into the mesh after a restart, and to a peer that went silent.
 //!
 //! A node that was only ever dialled has no targets. So that it need not wait until somebody
 //! notices its restart and dials again, it keeps where it saw its peers last, and dials them at its
-//! start. Once it is connected, gossip knows better and what was saved is forgotten.
+//! start. Once it is connected, gossip knows better and what was saved is forgotten. A peer that is
+//! lost while the node runs is dialled where it was last, since nobody else may know where it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ const MAX_SAVED: usize = 64;
 pub(super) struct Rejoin {
     /// From before the restart; empty once connected.
     before: BTreeMap<PeerName, BTreeSet<SocketAddr>>,
+    /// Where peers were that have been lost since. Invariant: at most [`MAX_SAVED`].
+    lost: BTreeMap<PeerName, SocketAddr>,
     saved: SavedPeers,
 }
 
@@ -33,12 +36,20 @@ impl Rejoin {
             .iter()
             .filter_map(|(name, addresses)| Some((name.parse().ok()?, addresses.clone())))
             .collect();
-        Self { before, saved }
+        Self { before, lost: BTreeMap::new(), saved }
     }
 
-    /// A data path stands: this node is back.
-    pub(super) fn done(&mut self) {
+    /// The data path to a peer stands: this node is back, and so is the peer.
+    pub(super) fn found(&mut self, peer: PeerName) {
         self.before.clear();
+        self.lost.remove(&peer);
+    }
+
+    /// The link to a peer ended.
+    pub(super) fn lost(&mut self, peer: PeerName, address: SocketAddr) {
+        if self.lost.len() < MAX_SAVED || self.lost.contains_key(&peer) {
+            self.lost.insert(peer, address);
+        }
     }
 }
 
@@ -53,6 +64,9 @@ impl Engine {
             .collect();
         for (name, addresses) in &self.rejoin.before {
             candidates.entry(*name).or_default().extend(addresses);
+        }
+        for (name, address) in &self.rejoin.lost {
+            candidates.entry(*name).or_default().insert(*address);
         }
         self.connector.handle_candidates(&candidates, now);
         // Nobody known is no news after a restart: what is on disk is still the way back.

@@ -362,3 +362,23 @@ fn another_node_at_an_old_address_is_kept_and_the_attempt_reported() {
     let attempt = connections.iter().find(|c| c.peer == Some(gone.to_string())).unwrap();
     assert_eq!(attempt.state, weft_api::status::ConnectionState::Failed);
 }
+
+#[test]
+fn lost_peer_is_dialled_where_it_was() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    engine.handle_admitted(&link(1, 2, false, 5, 1), at(1));
+    engine.handle_confirmed(1, identity(2).name(), at(1));
+    engine.handle_closed(1, "timed out", at(2));
+    let mut dialled = Vec::new();
+    for second in 2..10 {
+        engine.handle_timeout(at(second));
+        for output in drain(&mut engine, &mut disk, at(second)) {
+            if let Output::Dial(endpoint @ Endpoint::Address(..)) = output {
+                dialled.push(endpoint);
+            }
+        }
+    }
+    let address = "192.0.2.1:6783".parse().unwrap();
+    assert!(dialled.contains(&Endpoint::Address(address, identity(2).name())), "{dialled:?}");
+}
