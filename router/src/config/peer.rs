@@ -21,6 +21,11 @@ impl PeerAddr {
         self.port.unwrap_or(default)
     }
 
+    /// The peer as the connection maker knows it: `host:port`, the port always there.
+    pub fn target(&self, default: u16) -> String {
+        Self { host: self.host.clone(), port: Some(self.port_or(default)) }.to_string()
+    }
+
     /// Whether both lead to the same host and port, `default` being the port where none is given.
     pub fn same_target(&self, other: &Self, default: u16) -> bool {
         self.host == other.host && self.port_or(default) == other.port_or(default)

@@ -20,9 +20,9 @@ use super::engine::{CallId, Engine, LinkInfo, Output, Reply, Verdict};
 use super::error::LaunchError;
 use super::host::Bridge;
 use super::links::{LinkEvent, Links, NewLink};
-use super::start::targets;
 use super::store::{Saved, Store, StoreError, Writer};
 use super::{figures, tables};
+use crate::config::PeerAddr;
 
 /// How long the loop sleeps when nothing is due. Only a bound: every timer is the engine's.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -172,6 +172,7 @@ impl Running {
     fn on_call(&mut self, call: Call, reply: oneshot::Sender<Result<Reply, ErrorBody>>) {
         let now = self.parts.clock.now();
         let port = self.parts.default_port;
+        let targets = |peers: Vec<PeerAddr>| peers.iter().map(|peer| peer.target(port)).collect();
         let engine = &mut self.parts.engine;
         self.next_call += 1;
         let id = self.next_call;
@@ -180,9 +181,9 @@ impl Running {
             Call::Attach(request) => engine.attach(id, request, now),
             Call::Detach(query) => engine.detach(id, &query, now),
             Call::Connect { peers, replace } => {
-                engine.connect(id, targets(&peers, port), replace, now);
+                engine.connect(id, targets(peers), replace, now);
             }
-            Call::Forget { peers } => engine.forget(id, &targets(&peers, port), now),
+            Call::Forget { peers } => engine.forget(id, &targets(peers), now),
         }
     }
 

@@ -1,6 +1,5 @@
 //! From a configuration to a running node, and the way back.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use super::links::Links;
 use super::run::{Inputs, Running};
 use super::store::{Kind, Store, Writer};
 use super::{preflight, random};
-use crate::config::{Config, IpallocInit, Mtu, PeerAddr};
+use crate::config::{Config, IpallocInit, Mtu};
 
 /// Events that wait for the event loop; senders wait or drop beyond that, as each says.
 const EVENTS: usize = 1024;
@@ -150,7 +149,7 @@ fn settings(config: &Config, identity: &Identity, mtu: u32) -> Settings {
         discovery: config.discovery,
         conn_limit: config.conn_limit,
         cipher: cipher(config.cipher.0),
-        launch_peers: targets(&config.peers, config.port),
+        launch_peers: config.peers.iter().map(|peer| peer.target(config.port)).collect(),
         warnings: config.warnings.clone(),
     }
 }
@@ -164,15 +163,6 @@ fn cipher(policy: SuitePolicy) -> String {
         SuitePolicy::Auto if policy.offer().preferred.contains(AES) => format!("{AES} or {CHACHA}"),
         SuitePolicy::Auto => format!("{CHACHA} or {AES}"),
     }
-}
-
-/// Targets as the connector wants them: `host:port`, the port always there.
-pub(super) fn targets(peers: &[PeerAddr], default_port: u16) -> BTreeSet<String> {
-    let with_port = |peer: &PeerAddr| {
-        let port = peer.port_or(default_port);
-        PeerAddr { host: peer.host.clone(), port: Some(port) }.to_string()
-    };
-    peers.iter().map(with_port).collect()
 }
 
 fn gossip_config(config: &Config, boot_id: u64) -> weft_gossip::Config {
