@@ -84,6 +84,39 @@ fn pod(host: &Host) -> Tap {
         .unwrap()
 }
 
+#[test]
+fn kernels_take_super_frames_behind_extension_headers() {
+    let [a, b] = hosts();
+    let (from, to) = (pod(&a), pod(&b));
+    for (protocol, kind, offset) in [(6_u8, 4_u8, 16_u8), (17, 5, 6)] {
+        let l4_len = u16::try_from(if protocol == 6 { 20 } else { 8 } + 5007).unwrap();
+        let mut frame = [&B[..], &A, &[0x86, 0xdd, 0x60, 0, 0, 0]].concat();
+        frame.extend((8 + l4_len).to_be_bytes());
+        frame.extend([0, 64]);
+        let ends = [[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]].concat();
+        frame.extend(ends.iter().chain(&ends));
+        frame.extend([protocol, 0, 1, 4, 0, 0, 0, 0]);
+        let sum = 2 * (0x2001 + 0x0db8 + 1) + u32::from(protocol) + u32::from(l4_len);
+        let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap().to_be_bytes();
+        frame.extend([0x12, 0x34, 0x56, 0x78]);
+        if protocol == 6 {
+            frame.extend([1, 2, 3, 4, 5, 6, 7, 8, 0x50, 0x10, 1, 0, sum[0], sum[1], 0, 0]);
+        } else {
+            frame.extend(l4_len.to_be_bytes());
+            frame.extend(sum);
+        }
+        frame.extend((0..5007_usize).map(|at| at.to_le_bytes()[0]));
+        let header_len = u8::try_from(frame.len() - 5007).unwrap();
+        let [low, high] = 1000_u16.to_le_bytes();
+        let header = [1, kind, header_len, 0, low, high, 62, 0, offset, 0];
+        from.send(&[&header, &frame[..]].concat()).unwrap();
+        let (arrived, bytes) = next(&to);
+        assert_eq!((arrived[1], &arrived[4..]), (kind, &header[4..]), "protocol {protocol}");
+        assert!(bytes == frame, "protocol {protocol}");
+    }
+    assert_eq!(b.drops(DropReason::TapFailed), 0);
+}
+
 /// The next frame that the other Pod sent.
 fn next(pod: &Tap) -> ([u8; VNET_HEADER_LEN], Vec<u8>) {
     let waker = Waker::new().unwrap();
