@@ -45,6 +45,10 @@ pub struct Router {
     /// The MTU of the overlay, bytes of the IP packet.
     #[serde(default)]
     pub mtu: u32,
+    /// What the kernel does for the data plane, absent features with a minus: `tap +csum +tso
+    /// +uso, udp +gso +gro`.
+    #[serde(default)]
+    pub offload: String,
 }
 
 /// Connections by state.
@@ -136,6 +140,9 @@ pub struct Connection {
     pub cipher: Option<String>,
     /// The MTU of the overlay over this connection, bytes.
     pub mtu: Option<u32>,
+    /// What the kernel does for the data plane, as in [`Router::offload`].
+    #[serde(default)]
+    pub offload: Option<String>,
     /// The round-trip time, microseconds.
     pub rtt_us: Option<u64>,
     /// The last error and the time of the next attempt, or anything else worth a word.

@@ -82,12 +82,6 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         .collect();
     bridge.replug(&ports).await?;
 
-    let clock = Clock::start();
-    let boot_id = u64::from_le_bytes(random());
-    let settings = settings(&config, &identity, mtu);
-    let gossip = gossip_config(&config, boot_id);
-    let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
-
     let (link_events, links_in) = mpsc::channel(EVENTS);
     let (saved_events, saved_in) = mpsc::channel(EVENTS);
     let (data_events, data_in) = mpsc::channel(EVENTS);
@@ -104,6 +98,12 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         DataplaneConfig::default(),
     )
     .map_err(LaunchError::Dataplane)?;
+    let clock = Clock::start();
+    let boot_id = u64::from_le_bytes(random());
+    let settings = settings(&config, &identity, mtu, dataplane.offload().to_string());
+    let gossip = gossip_config(&config, boot_id);
+    let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
+
     let offer = config.cipher.0.offer();
     let links = Links::start(port.control, &identity, config.secret, offer, boot_id, link_events)?;
     // The event loop is gone only when the daemon stops.
@@ -138,7 +138,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     }))
 }
 
-fn settings(config: &Config, identity: &Identity, mtu: u32) -> Settings {
+fn settings(config: &Config, identity: &Identity, mtu: u32, offload: String) -> Settings {
     Settings {
         name: identity.name(),
         nickname: config.nickname.clone(),
@@ -149,6 +149,7 @@ fn settings(config: &Config, identity: &Identity, mtu: u32) -> Settings {
         discovery: config.discovery,
         conn_limit: config.conn_limit,
         cipher: cipher(config.cipher.0),
+        offload,
         launch_peers: config.peers.iter().map(|peer| peer.target(config.port)).collect(),
         warnings: config.warnings.clone(),
     }

@@ -127,6 +127,7 @@ pub(super) mod tests {
             via: None,
             cipher: Some("chacha20-poly1305".into()),
             mtu: Some(1404),
+            offload: None,
             rtt_us: Some(412),
             detail: None,
         }
@@ -144,6 +145,7 @@ pub(super) mod tests {
             via: None,
             cipher: None,
             mtu: None,
+            offload: None,
             rtt_us: None,
             detail: detail.map(str::to_owned),
         }

@@ -28,6 +28,7 @@ pub(in crate::cli) fn status(status: &Status) -> String {
             line("Connections", connections(&router.connections)),
             line("Peers", peers(router.peers, router.mesh_established)),
             line("MTU", mtu(router.mtu)),
+            line("Offload", offload(&router.offload)),
         ],
         vec![
             line("Service", "ipam"),
@@ -50,6 +51,10 @@ fn line(key: &str, value: impl Display) -> String {
 /// The suite; there is no way to have none, only not to know it yet.
 fn encryption(cipher: &str) -> String {
     if cipher.is_empty() { "enabled".to_owned() } else { clean(cipher) }
+}
+
+fn offload(features: &str) -> String {
+    if features.is_empty() { "unknown".to_owned() } else { clean(features) }
 }
 
 fn mtu(mtu: u32) -> String {
@@ -102,6 +107,7 @@ pub(super) mod tests {
                 mesh_established: 6,
                 cipher: "chacha20-poly1305".into(),
                 mtu: 1404,
+                offload: "tap +csum +tso +uso, udp +gso +gro".into(),
             },
             ipam: Ipam {
                 state: "ready".into(),
@@ -127,6 +133,7 @@ pub(super) mod tests {
     Connections: 3 (2 established, 1 failed)
           Peers: 3 (with 6 established connections)
             MTU: 1404
+        Offload: tap +csum +tso +uso, udp +gso +gro
 
         Service: ipam
          Status: ready
@@ -152,6 +159,7 @@ pub(super) mod tests {
         data.router.mesh_established = 0;
         data.router.cipher.clear();
         data.router.mtu = 0;
+        data.router.offload.clear();
         data.ipam = Ipam {
             state: "awaiting consensus (quorum: 2, known: 1)".into(),
             ranges: vec!["10.32.0.0/12".into()],
@@ -172,6 +180,7 @@ pub(super) mod tests {
     Connections: 0
           Peers: 1
             MTU: unknown
+        Offload: unknown
 
         Service: ipam
          Status: awaiting consensus (quorum: 2, known: 1)

@@ -54,6 +54,8 @@ pub(super) struct Settings {
     pub(super) conn_limit: usize,
     /// The cipher suites of the data plane, in words.
     pub(super) cipher: String,
+    /// What the kernel does for the data plane, in words.
+    pub(super) offload: String,
     pub(super) launch_peers: BTreeSet<String>,
     /// What the operator should know of the configuration, shown in status.
     pub(super) warnings: Vec<String>,

@@ -30,6 +30,7 @@ fn founder(n: u8, restored: Restored) -> Engine {
         discovery: true,
         conn_limit: 2,
         cipher: "chacha20-poly1305".to_owned(),
+        offload: String::new(),
         launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
         warnings: Vec::new(),
     };

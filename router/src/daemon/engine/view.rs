@@ -46,6 +46,7 @@ impl Engine {
                     .sum(),
                 cipher: self.settings.cipher.clone(),
                 mtu: self.settings.mtu,
+                offload: self.settings.offload.clone(),
             },
             ipam: Ipam {
                 state: self.node.ipam_state(),
@@ -88,6 +89,7 @@ impl Engine {
             via: None,
             cipher: Some(link.suite.to_string()),
             mtu: Some(self.settings.mtu),
+            offload: Some(self.settings.offload.clone()),
             rtt_us: rtt(link.id).and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
             detail: (!link.established)
                 .then(|| "data packets get no answer: is UDP let through both ways?".to_owned()),
@@ -125,6 +127,7 @@ impl Engine {
             via: None,
             cipher: None,
             mtu: None,
+            offload: None,
             rtt_us: None,
             detail: (!detail.is_empty()).then(|| detail.join(", ")),
         }
