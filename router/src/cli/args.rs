@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 use weft_api::attach::NamedPort;
+use weft_policy::PortSpec;
 
 use super::parse;
 use crate::config::{PeerAddr, Setting};
@@ -59,6 +60,8 @@ pub(super) enum Command {
     Detach(DetachArgs),
     /// List the interfaces of this node that have addresses
     Ps(JsonArgs),
+    /// Ask what NetworkPolicies allow
+    Policy(PolicyArgs),
     /// Make cluster secrets
     Secret(SecretArgs),
     /// Print the version
@@ -248,6 +251,33 @@ pub(super) struct AttachArgs {
 pub(super) struct DetachArgs {
     #[command(flatten)]
     pub(super) interface: InterfaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PolicyArgs {
+    #[command(subcommand)]
+    pub(super) command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Show which Pods of some manifests may connect to which
+    ///
+    /// Reads manifests of Pods, Namespaces and NetworkPolicies, and asks no daemon.
+    Matrix(MatrixArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MatrixArgs {
+    /// Manifests, YAML or JSON, repeatable; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    pub(super) files: Vec<String>,
+    /// The port of the destination, by number or by name, with tcp, udp or sctp
+    #[arg(long, value_name = "80/tcp", value_parser = parse::port_spec)]
+    pub(super) port: PortSpec,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

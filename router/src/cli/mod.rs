@@ -8,6 +8,7 @@ mod attach;
 mod launch;
 mod output;
 mod parse;
+mod policy;
 mod query;
 mod render;
 
@@ -22,7 +23,7 @@ use clap::{CommandFactory, Parser};
 use weft_cni_shim::client::{Client, ClientError};
 use weft_crypto::ClusterSecret;
 
-use args::{Cli, Command, SecretCommand};
+use args::{Cli, Command, PolicyCommand, SecretCommand};
 
 /// How a command ended, as a process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +103,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Attach(args) => attach::attach(&client(socket), &args),
         Command::Detach(args) => attach::detach(&client(socket), &args),
         Command::Ps(args) => query::ps(&client(socket), args.json),
+        Command::Policy(args) => match args.command {
+            PolicyCommand::Matrix(args) => policy::matrix(&args),
+        },
         Command::Secret(args) => match args.command {
             SecretCommand::New => secret_new(),
         },

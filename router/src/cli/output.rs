@@ -1,6 +1,6 @@
 //! Writing to the terminal. A reader that went away, as in `weft status | head`, is no error.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -22,7 +22,14 @@ pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
     print_bytes(&text)
 }
 
-/// Writes each line to stderr as an error. That stderr is gone cannot be told to anyone.
+/// Whether stdout is a terminal that shows colours, and nobody asked for none (<https://no-color.org>).
+pub(super) fn has_colour() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && !unwanted && !dumb
+}
+
+/// Writes each line to stderr, as an error or a remark. That stderr is gone cannot be told to anyone.
 pub(super) fn complain(lines: &str) {
     let mut stderr = io::stderr().lock();
     for line in lines.lines() {

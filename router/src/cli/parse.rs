@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use weft_api::attach::NamedPort;
+use weft_policy::{InvalidPort, PortSpec};
 
 use crate::config::{PeerAddr, PeerAddrError};
 
@@ -37,6 +38,11 @@ pub(super) fn named_port(text: &str) -> Result<NamedPort, &'static str> {
         return Err(FORM);
     }
     Ok(NamedPort { name: name.to_owned(), port, protocol })
+}
+
+/// The port that a policy is asked about.
+pub(super) fn port_spec(text: &str) -> Result<PortSpec, InvalidPort> {
+    text.parse()
 }
 
 /// An address with its prefix length.

@@ -22,7 +22,7 @@ fn the_definition_is_sound() {
 
 #[test]
 fn a_wrong_call_is_answered_by_one_line_with_the_cure() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[], "no command given: see `weft --help`"),
         (&["stat"], "unrecognized subcommand 'stat', did you mean 'status'?: see `weft --help`"),
         (
@@ -72,6 +72,17 @@ fn a_wrong_call_is_answered_by_one_line_with_the_cure() {
             &["attach", "--netns", "/x", "--ip", "10.32.0.5"],
             "invalid value '10.32.0.5' for '--ip <CIDR>': write an address with the range's \
              prefix length, such as 10.32.0.5/12: see `weft attach --help`",
+        ),
+        (&["policy"], "no command given: see `weft policy --help`"),
+        (
+            &["policy", "matrix", "--port", "80/tcp"],
+            "the following required arguments were not provided: --file <FILE>...: see \
+             `weft policy matrix --help`",
+        ),
+        (
+            &["policy", "matrix", "-f", "a", "--port", "80/icmp"],
+            "invalid value '80/icmp' for '--port <80/tcp>': write 80/tcp, or the name of a port as \
+             http/tcp, with tcp, udp or sctp: see `weft policy matrix --help`",
         ),
         (&["secret"], "no command given: see `weft secret --help`"),
         (&["secret", "new", "x"], "unexpected argument 'x' found: see `weft secret new --help`"),

@@ -75,6 +75,11 @@ impl<'v> Fields<'v> {
         Self { path: path.to_owned(), map, known: BTreeSet::new() }
     }
 
+    /// Whether it is an object at all; a fault has been reported otherwise.
+    pub(super) fn is_object(&self) -> bool {
+        self.map.is_some()
+    }
+
     /// The path of a field.
     pub(super) fn at(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }

@@ -110,10 +110,15 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
     {
         return Ok(values);
     }
-    let options = serde_saphyr::Options::default();
+    // In YAML 1.2, y and no are strings: names that namespaces and labels have.
+    let options = serde_saphyr::options! { strict_booleans: true };
     serde_saphyr::from_multiple_with_options::<Document>(text, options)
         .map(|documents| documents.into_iter().map(|Document(value)| value).collect())
-        .map_err(|error| one_line(&error.render_with_formatter(&serde_saphyr::UserMessageFormatter)))
+        .map_err(|error| {
+            one_line(
+                &error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter),
+            )
+        })
 }
 
 /// A YAML document. A document that holds nothing is null.

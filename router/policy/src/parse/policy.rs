@@ -121,6 +121,7 @@ fn peer(reader: &mut Reader, value: &Value, path: &str) -> Option<Peer> {
             reader.invalid(block.path(), "must not stand beside podSelector or namespaceSelector");
             None
         }
+        None if !fields.is_object() => None,
         None if pods.is_none() && namespaces.is_none() => {
             reader.invalid(path, "must have podSelector, namespaceSelector or ipBlock");
             None

@@ -5,6 +5,7 @@
 
 mod connections;
 mod ipam;
+mod matrix;
 mod peers;
 mod ps;
 mod report;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 
 pub(super) use connections::connections;
 pub(super) use ipam::ipam;
+pub(super) use matrix::matrix;
 pub(super) use peers::peers;
 pub(super) use ps::{addresses, ps};
 pub(super) use report::report;
