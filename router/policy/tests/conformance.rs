@@ -3,6 +3,7 @@
 //! The data lives outside the project: in the directory that `WEFT_CONFORMANCE_DIR` names, else in
 //! `../shared/conformance` beside the repository. Where a file is absent its cells are not checked,
 //! and the test says so.
+#![allow(clippy::unwrap_used, reason = "a harness of tests: what is malformed must fail")]
 
 mod conformance {
     pub(crate) mod data;

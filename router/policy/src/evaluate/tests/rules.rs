@@ -13,6 +13,9 @@ fn egress(rules: &str, port: &str) -> Vec<String> {
     table(&with(&[&spec]), port)
 }
 
+/// Labels as keys and values.
+type Pairs = &'static [(&'static str, &'static str)];
+
 const CLOSED: [&str; 4] = ["II..", "II..", "II..", "II.."];
 
 #[test]
@@ -201,7 +204,7 @@ fn r15_selectors() {
         key("Exists"),
         key("DoesNotExist"),
     ];
-    let truth: [(&[(&str, &str)], [bool; 4]); 5] = [
+    let truth: [(Pairs, [bool; 4]); 5] = [
         (&[], [false, true, false, true]),
         (&[("k", "v")], [true, false, true, false]),
         (&[("k", "w"), ("l", "x")], [true, false, true, false]),
