@@ -3,7 +3,7 @@
 //! [`parse`] reads `NetworkPolicy`, `Namespace` and `Pod` from YAML or JSON, with the validation of the
 //! Kubernetes API. A [`Cluster`] holds what was read; [`Cluster::evaluate`] answers for one
 //! [`Connection`] whether it may be opened, and which policy and rule decided. [`Matrix`] asks that of
-//! every pair of Pods.
+//! every pair of Pods. [`nft::Ruleset`] is the same for the kernel of one node, as nftables.
 //!
 //! The crate is pure: no files, no sockets, no clock. It changes nothing anywhere, it answers
 //! questions. What cannot be understood never widens what is allowed: see [`Fault`].
@@ -31,6 +31,7 @@
 mod evaluate;
 mod matrix;
 mod model;
+pub mod nft;
 mod object;
 mod parse;
 mod port;

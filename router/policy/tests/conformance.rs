@@ -30,3 +30,19 @@ fn cyclonus_cells_agree_through_the_evaluator() {
     assert!(cells > 60_000, "{cells}");
     println!("cyclonus.json: {cells} cells agree");
 }
+
+#[test]
+fn upstream_cells_agree_through_the_ruleset() {
+    let Some(file) = data::upstream() else { return };
+    let cells = replay::upstream(&file, &replay::ruleset);
+    assert_eq!(cells, UPSTREAM_CELLS);
+    println!("upstream-netpol.json: {cells} cells agree through the ruleset");
+}
+
+#[test]
+fn cyclonus_cells_agree_through_the_ruleset() {
+    let Some(file) = data::cyclonus() else { return };
+    let cells = replay::cyclonus(&file, &replay::ruleset);
+    assert!(cells > 60_000, "{cells}");
+    println!("cyclonus.json: {cells} cells agree through the ruleset");
+}

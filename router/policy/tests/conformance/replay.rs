@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use weft_policy::nft::{Fate, Packet, PacketState, Payload, Ruleset};
 use weft_policy::{
     Cell, Cluster, Connection, Endpoint, Family, NamedPort, Namespace, Object, Pod, Protocol,
     Traffic, parse_value,
@@ -22,6 +23,39 @@ pub(crate) fn evaluator(cluster: &Cluster) -> Decide<'_> {
         let traffic = Traffic::Port(protocol, port);
         let connection = Connection::new(end(source), end(destination), Family::V4, traffic);
         Cell::from(&cluster.evaluate(&connection))
+    })
+}
+
+/// The compiled ruleset as the one that decides: that of a node on which all Pods are.
+pub(crate) fn ruleset(cluster: &Cluster) -> Decide<'_> {
+    let both = Ruleset::compile(cluster, "weft", |_| true);
+    // A packet that egress drops is not asked at ingress. With one direction's maps empty, the other
+    // answers alone.
+    let [egress, ingress] = ["ingress", "egress"].map(|other| {
+        let mut ruleset = both.clone();
+        for (_, map) in ruleset.maps.iter_mut().filter(|(name, _)| name.starts_with(other)) {
+            map.elements.clear();
+        }
+        ruleset
+    });
+    Box::new(move |source, destination, protocol, port| {
+        let packet = Packet {
+            from: "weft".into(),
+            to: "weft".into(),
+            state: PacketState::New,
+            source: cluster.pods[source].addresses[0],
+            destination: cluster.pods[destination].addresses[0],
+            payload: Payload::Port(protocol, port),
+        };
+        let [both, egress, ingress] =
+            [&both, &egress, &ingress].map(|ruleset| ruleset.run(&packet) == Fate::Passed);
+        assert_eq!(both, egress && ingress);
+        match (egress, ingress) {
+            (true, true) => Cell::Allowed,
+            (true, false) => Cell::Ingress,
+            (false, true) => Cell::Egress,
+            (false, false) => Cell::Both,
+        }
     })
 }
 
