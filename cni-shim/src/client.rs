@@ -220,6 +220,22 @@ impl Client {
         self.delete(&with_query(path::ATTACHMENTS, query)).await
     }
 
+    /// Gives the host addresses of its own; when it has them, answers them. They are in place.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn expose(&self) -> Result<AttachReply, ClientError> {
+        self.post(path::EXPOSE, &serde_json::Map::new(), ATTACH_TIMEOUT).await
+    }
+
+    /// Takes the host's addresses away; that there are none is no error.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn hide(&self) -> Result<DetachReply, ClientError> {
+        self.delete(path::EXPOSE).await
+    }
+
     /// Adds targets, or replaces them.
     ///
     /// # Errors
@@ -319,7 +335,8 @@ fn failure(status: StatusCode, path: &str, answer: &[u8]) -> ErrorBody {
 }
 
 fn with_query(path: &str, query: &AttachmentQuery) -> String {
-    let pairs = [("container", &query.container), ("ifname", &query.ifname)];
+    let pairs =
+        [("container", &query.container), ("ifname", &query.ifname), ("network", &query.network)];
     let mut text = String::from(path);
     let mut separator = '?';
     for (key, value) in pairs {
@@ -356,6 +373,7 @@ mod tests {
         let one = AttachmentQuery {
             container: Some("/run/netns/a b&c=ü".into()),
             ifname: Some("eth0".into()),
+            network: None,
         };
         assert_eq!(
             with_query("/v1/attachments", &one),

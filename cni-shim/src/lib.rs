@@ -11,4 +11,5 @@
 
 pub mod client;
 pub mod cni;
+mod fault;
 pub mod wire;

@@ -7,6 +7,7 @@ mod room;
 mod stub;
 
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -44,7 +45,24 @@ impl Scene {
         self.run_raw(verb, config.to_string().as_bytes(), env)
     }
 
+    /// Runs a verb that is killed at one of its steps, and answers the signal that ended it.
+    fn run_until(&self, verb: &str, config: &Value, step: &str) -> Option<i32> {
+        let mut command = self.command(verb, &[("WEFT_CNI_FAULT", step)]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(config.to_string().as_bytes()).unwrap();
+        child.wait().unwrap().signal()
+    }
+
     fn run_raw(&self, verb: &str, input: &[u8], env: &[(&str, &str)]) -> Outcome {
+        feed(self.command(verb, env), input)
+    }
+
+    fn command(&self, verb: &str, env: &[(&str, &str)]) -> Command {
         let mut command = self.host.command(env!("CARGO_BIN_EXE_weft-net"));
         command
             .env("WEFT_SOCKET", self.stub.socket())
@@ -56,7 +74,7 @@ impl Scene {
         for (name, value) in env {
             command.env(name, value);
         }
-        feed(command, input)
+        command
     }
 
     /// A result of ADD as CHECK is given it.
@@ -293,7 +311,7 @@ fn without_the_daemon_the_runtime_is_asked_to_come_back() {
     assert_eq!(failed(&down, 11), text);
     assert_eq!(scene.stub.state().attachments.len(), 1, "the address is not lost");
     assert_eq!(failed(&scene.run("ADD", &config, &[("CNI_CONTAINERID", "c2")]), 11), text);
-    assert_eq!(failed(&scene.run("STATUS", &config, &[]), 50), text);
+    assert_eq!(failed(&scene.run("STATUS", &config, &[]), 51), text);
     assert_eq!(scene.run("DEL", &Scene::config("1.1.0"), &[]), DONE);
     assert!(scene.stub.state().attachments.is_empty());
 
@@ -340,6 +358,172 @@ fn status_says_whether_an_add_would_be_served() {
 }
 
 #[test]
+fn the_host_is_the_way_out_unless_the_pod_has_one() {
+    let scene = Scene::new("out");
+    scene.stub.state().gateways = vec!["10.32.0.9".parse().unwrap(), "fd00:32::9".parse().unwrap()];
+    let mut config = Scene::config("1.0.0");
+    config["routes"] =
+        json!([{"dst": "192.0.2.0/24"}, {"dst": "198.51.100.0/24", "gw": "10.32.0.8"}]);
+    let added = scene.run("ADD", &config, &[]);
+    assert_eq!(added.code, 0, "{added:?}");
+    let asked = scene.stub.state().last_attach.clone().unwrap();
+    assert_eq!(asked.network.as_deref(), Some("weft"));
+    assert!(asked.outbound.is_some_and(|outbound| !outbound.masquerade));
+    assert_eq!(added.json["ips"][0]["gateway"], "10.32.0.9");
+    assert_eq!(added.json["ips"][1]["gateway"], "fd00:32::9");
+    assert_eq!(
+        added.json["routes"],
+        json!([
+            {"dst": "0.0.0.0/0", "gw": "10.32.0.9"},
+            {"dst": "::/0", "gw": "fd00:32::9"},
+            {"dst": "192.0.2.0/24", "gw": "10.32.0.9"},
+            {"dst": "198.51.100.0/24", "gw": "10.32.0.8"},
+        ])
+    );
+    let routes = scene.pod.ip(&["route"]) + &scene.pod.ip(&["-6", "route"]);
+    assert!(routes.contains("default via 10.32.0.9 dev eth0"), "{routes}");
+    assert!(routes.contains("default via fd00:32::9 dev eth0"), "{routes}");
+    assert!(routes.contains("192.0.2.0/24 via 10.32.0.9 dev eth0"), "{routes}");
+
+    // A second interface leaves the way out as it is, and CHECK misses nothing.
+    let plain = Scene::config("1.0.0");
+    let second = scene.run("ADD", &plain, &[("CNI_IFNAME", "net1")]);
+    assert_eq!(second.code, 0, "{second:?}");
+    assert_eq!(second.json.get("routes"), None);
+    let routes = scene.pod.ip(&["route"]);
+    assert_eq!(routes.matches("default").count(), 1, "{routes}");
+    let with = Scene::with_previous("1.0.0", &second.json);
+    assert_eq!(scene.run("CHECK", &with, &[("CNI_IFNAME", "net1")]), DONE);
+
+    config["prevResult"] = added.json;
+    assert_eq!(scene.run("CHECK", &config, &[]), DONE);
+    scene.pod.ip(&["-6", "route", "del", "default"]);
+    let checked = scene.run("CHECK", &config, &[]);
+    assert!(failed(&checked, 102).starts_with("the route to ::/0 through interface \"eth0\""));
+
+    let mut closed = Scene::config("1.0.0");
+    closed["defaultRoute"] = false.into();
+    closed["hairpinMode"] = true.into();
+    let third = scene.run("ADD", &closed, &[("CNI_IFNAME", "net2")]);
+    assert_eq!(third.code, 0, "{third:?}");
+    assert_eq!(scene.stub.state().last_attach.clone().unwrap().outbound, None);
+    closed["prevResult"] = third.json;
+    assert_eq!(scene.run("CHECK", &closed, &[("CNI_IFNAME", "net2")]), DONE);
+    let port = host_ifname("c1", "net2");
+    assert!(
+        scene.host.exec("bridge", &["-d", "link", "show", "dev", &port]).contains("hairpin on")
+    );
+    scene.host.exec("bridge", &["link", "set", "dev", &port, "hairpin", "off"]);
+    assert_eq!(
+        failed(&scene.run("CHECK", &closed, &[("CNI_IFNAME", "net2")]), 102),
+        format!("hairpin mode of interface \"{port}\" is off")
+    );
+}
+
+#[test]
+fn gc_frees_what_the_runtime_does_not_know_and_nothing_else() {
+    let scene = Scene::new("gc");
+    let mut other = Scene::config("1.1.0");
+    other["name"] = "other".into();
+    let add = |container: &str, ifname: &str, config: &Value| {
+        let env = [("CNI_CONTAINERID", container), ("CNI_IFNAME", ifname)];
+        let added = scene.run("ADD", config, &env);
+        assert_eq!(added.code, 0, "{added:?}");
+    };
+    let config = Scene::config("1.1.0");
+    add("c1", "eth0", &config);
+    add("c1", "net1", &config);
+    add("c2", "net2", &config);
+    add("c3", "net3", &other);
+    // Nothing is freed by mistake.
+    assert_eq!(
+        failed(&scene.run("GC", &config, &[]), 7),
+        "cni.dev/valid-attachments is missing: nothing is freed"
+    );
+    assert_eq!(
+        failed(&scene.run("GC", &Scene::config("1.0.0"), &[]), 1),
+        "CNI version 1.0.0 has no GC"
+    );
+    assert_eq!(scene.stub.state().attachments.len(), 4);
+
+    // The namespace of one is gone already.
+    scene.host.ip(&["link", "del", &host_ifname("c2", "net2")]);
+    let mut gc = config;
+    gc["cni.dev/valid-attachments"] = json!([{"containerID": "c1", "ifname": "eth0"}]);
+    let bare = [("CNI_CONTAINERID", ""), ("CNI_IFNAME", ""), ("CNI_NETNS", "")];
+    for _ in 0..2 {
+        assert_eq!(scene.run("GC", &gc, &bare), DONE);
+        let left: Vec<_> = scene.stub.state().attachments.keys().cloned().collect();
+        let names = [("c1", "eth0"), ("c3", "net3")];
+        assert_eq!(left, names.map(|(c, i)| (c.to_owned(), i.to_owned())));
+    }
+    let links = scene.host.ip(&["link"]);
+    assert!(
+        links.contains(&host_ifname("c1", "eth0")) && links.contains(&host_ifname("c3", "net3"))
+    );
+    assert!(!links.contains(&host_ifname("c1", "net1")));
+}
+
+#[test]
+fn a_plugin_that_is_killed_leaves_what_the_next_del_removes() {
+    let scene = Scene::new("die");
+    let before = (scene.host.state(), scene.pod.state());
+    let config = Scene::config("1.1.0");
+    let gc = {
+        let mut gc = config.clone();
+        gc["cni.dev/valid-attachments"] = json!([]);
+        gc
+    };
+    for (number, step) in
+        ["vacant", "reserved", "pair", "pod", "port", "routes", "wired"].into_iter().enumerate()
+    {
+        for verb in ["DEL", "GC"] {
+            let died = scene.run_until("ADD", &config, step);
+            assert_eq!(died, Some(9), "ADD gets to \"{step}\"");
+            assert_eq!(scene.stub.state().attachments.len(), usize::from(number > 0), "{step}");
+            match verb {
+                // A DEL that is killed half-way is repeated.
+                "DEL" => assert_eq!(scene.run_until("DEL", &config, "unwired"), Some(9)),
+                _ => assert_eq!(scene.run("GC", &gc, &[]), DONE),
+            }
+            assert_eq!(scene.run("DEL", &config, &[]), DONE);
+            assert!(scene.stub.state().attachments.is_empty(), "{step}");
+            assert_eq!(scene.host.state(), before.0, "{step}");
+            let left = scene.pod.state();
+            assert!(!left.contains("eth0"), "{step}: {left}");
+        }
+        assert_eq!(scene.run("ADD", &config, &[]).code, 0, "and an ADD may follow");
+        assert_eq!(scene.run("DEL", &config, &[]), DONE);
+    }
+}
+
+#[test]
+fn a_pod_announces_its_addresses() {
+    let scene = Scene::new("ann");
+    // The bridge is an end of the same segment: what it hears, others hear too.
+    let mut listener = scene.host.command("tcpdump");
+    listener.args(["-n", "-l", "-i", "weft", "-c", "2"]).arg(
+        "(arp and arp[14:4] == arp[24:4]) or (icmp6 and ip6[40] == 136 and ip6[48:2] == 0xfd00)",
+    );
+    let mut listener = listener.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut ready = std::io::BufReader::new(listener.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut ready, &mut line).unwrap(), 0);
+    }
+    assert_eq!(scene.run("ADD", &Scene::config("1.0.0"), &[]).code, 0);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while listener.try_wait().unwrap().is_none() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = listener.kill();
+    let heard = String::from_utf8(listener.wait_with_output().unwrap().stdout).unwrap();
+    assert!(heard.contains("ARP, Request who-has 10.32.0.1"), "{heard}");
+    assert!(heard.contains("neighbor advertisement, tgt is fd00:32::1"), "{heard}");
+}
+
+#[test]
 fn bad_input_is_named_and_touches_nothing() {
     let scene = Scene::new("inp");
     let config = Scene::config("1.0.0");
@@ -352,7 +536,7 @@ fn bad_input_is_named_and_touches_nothing() {
     let own = scene.host.path();
     let own = scene.run("ADD", &config, &[("CNI_NETNS", own.to_str().unwrap())]);
     assert!(failed(&own, 4).ends_with("is the namespace of the host, not of a Pod"));
-    assert_eq!(failed(&scene.run("GC", &config, &none), 4), "unknown CNI_COMMAND \"GC\"");
+    assert_eq!(failed(&scene.run("GO", &config, &none), 4), "unknown CNI_COMMAND \"GO\"");
     assert!(
         failed(&scene.run_raw("ADD", b"{\"cniVersion\":", &none), 6)
             .starts_with("the network configuration is not JSON: ")

@@ -25,6 +25,8 @@ fn plan(pod: &Netns, last: u8) -> Plan {
         ],
         mtu: 1400,
         routes: vec![],
+        default_via: vec![],
+        hairpin: false,
         multicast_route: true,
     }
 }

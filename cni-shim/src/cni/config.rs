@@ -1,6 +1,6 @@
 //! The network configuration on standard input: section 1, "Plugin configuration objects".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,17 +32,29 @@ pub struct Config {
     pub mtu: Option<u32>,
     /// `routes`: beyond those of the addresses.
     pub routes: Vec<RouteEntry>,
+    /// `defaultRoute`: whether the host is the Pod's way out, unless the Pod has one.
+    pub default_route: bool,
+    /// `ipMasq`: whether what leaves the mesh goes out under the host's address.
+    pub ip_masq: bool,
+    /// `ipMasqExempt`: addresses of Pods for which `ipMasq` does not hold.
+    pub ip_masq_exempt: Vec<IpNet>,
+    /// `hairpinMode`: whether a Pod's frames may come back to it, as they must where it talks to
+    /// itself through a Service.
+    pub hairpin: bool,
     /// `retrySeconds`: how long to wait for a daemon that does not answer.
     pub retry: Duration,
     /// `dns`, handed through to the result.
     pub dns: Option<Value>,
-    /// `runtimeConfig.ips`, else `args.cni.ips`: addresses asked for by value.
+    /// `runtimeConfig.ips`, else `args.cni.ips`: addresses asked for by value. [`Config::parse`]
+    /// knows nothing of `CNI_ARGS`, whose `IP` counts where both are empty.
     pub ips: Vec<IpNet>,
     /// `args.cni.labels`: the Pod's labels.
     pub labels: BTreeMap<String, String>,
     /// `prevResult`: of the plugins before this one, or of the ADD that CHECK compares with.
     /// Read by [`Config::previous`] only: DEL, which needs none, must not fail on one.
     pub prev_result: Option<Value>,
+    /// `cni.dev/valid-attachments`: what GC must leave alone, as (container, interface).
+    pub valid_attachments: Option<BTreeSet<(String, String)>>,
 }
 
 /// The configuration as it is written.
@@ -55,6 +67,13 @@ struct Raw {
     mtu: Option<u32>,
     #[serde(default)]
     routes: Vec<RouteEntry>,
+    default_route: Option<bool>,
+    #[serde(default)]
+    ip_masq: bool,
+    #[serde(default)]
+    ip_masq_exempt: Vec<IpNet>,
+    #[serde(default)]
+    hairpin_mode: bool,
     retry_seconds: Option<u32>,
     dns: Option<Value>,
     ipam: Option<Map<String, Value>>,
@@ -63,12 +82,25 @@ struct Raw {
     #[serde(default)]
     args: Args,
     prev_result: Option<Value>,
+    #[serde(rename = "cni.dev/valid-attachments")]
+    valid_attachments: Option<Vec<ValidAttachment>>,
+    /// What the draft of the specification called it; libcni writes both.
+    #[serde(rename = "cni.dev/attachments")]
+    attachments: Option<Vec<ValidAttachment>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ValidAttachment {
+    #[serde(rename = "containerID")]
+    container: String,
+    ifname: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct RuntimeConfig {
     #[serde(default)]
     ips: Vec<String>,
+    mac: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -111,6 +143,9 @@ impl Config {
             ));
         }
         refuse_foreign_ipam(raw.ipam.as_ref())?;
+        if let Some(mac) = raw.runtime_config.mac.filter(|mac| !mac.is_empty()) {
+            return Err(foreign_mac("runtimeConfig.mac", &mac));
+        }
         let asked = if raw.runtime_config.ips.is_empty() {
             raw.args.cni.ips
         } else {
@@ -122,6 +157,10 @@ impl Config {
             socket: raw.socket,
             mtu: raw.mtu,
             routes: raw.routes,
+            default_route: raw.default_route.unwrap_or(true),
+            ip_masq: raw.ip_masq,
+            ip_masq_exempt: raw.ip_masq_exempt,
+            hairpin: raw.hairpin_mode,
             retry: raw
                 .retry_seconds
                 .map_or(DEFAULT_RETRY, |seconds| Duration::from_secs(seconds.into())),
@@ -129,6 +168,10 @@ impl Config {
             ips: asked.iter().map(|ip| parse_ip(ip)).collect::<Result<_, _>>()?,
             labels: raw.args.cni.labels.into_iter().map(|label| (label.key, label.value)).collect(),
             prev_result: raw.prev_result,
+            valid_attachments: raw
+                .valid_attachments
+                .or(raw.attachments)
+                .map(|all| all.into_iter().map(|valid| (valid.container, valid.ifname)).collect()),
         })
     }
 }
@@ -173,8 +216,18 @@ fn refuse_foreign_ipam(ipam: Option<&Map<String, Value>>) -> Result<(), CniError
     }
 }
 
+/// A MAC address asked for by name: a Pod's follows from its address, and other nodes rely on that.
+pub(super) fn foreign_mac(field: &str, mac: &str) -> CniError {
+    CniError::new(
+        Code::FIELD,
+        format!(
+            "unsupported field {field} \"{mac}\": a Pod's MAC address follows from its IP address"
+        ),
+    )
+}
+
 /// An address, with or without a prefix length.
-fn parse_ip(text: &str) -> Result<IpNet, CniError> {
+pub(super) fn parse_ip(text: &str) -> Result<IpNet, CniError> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| CniError::new(Code::CONFIG, format!("invalid address \"{text}\" in ips")))
@@ -197,6 +250,8 @@ mod tests {
         assert_eq!((config.socket, config.mtu, config.dns), (None, None, None));
         assert_eq!(config.retry, DEFAULT_RETRY);
         assert!(config.ips.is_empty() && config.labels.is_empty() && config.routes.is_empty());
+        assert!(config.default_route && !config.ip_masq && !config.hairpin);
+        assert_eq!(config.valid_attachments, None);
     }
 
     #[test]
@@ -206,6 +261,8 @@ mod tests {
                 "mtu":1280,"retrySeconds":0,"dns":{"nameservers":["10.0.0.1"]},"ipam":{},
                 "routes":[{"dst":"0.0.0.0/0","gw":"10.32.0.9"},{"dst":"fd00::/8","mtu":9}],
                 "runtimeConfig":{"ips":["10.32.0.7"],"portMappings":[]},
+                "defaultRoute":false,"ipMasq":true,"ipMasqExempt":["10.32.8.0/24"],"hairpinMode":true,
+                "cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}],
                 "args":{"cni":{"labels":[{"key":"app","value":"web"}],"ips":["10.32.0.8/12"]}},
                 "capabilities":{"ips":true},"whatever":[1]}"#,
         )
@@ -214,6 +271,10 @@ mod tests {
         assert_eq!((config.mtu, config.retry), (Some(1280), Duration::ZERO));
         assert_eq!(config.ips, ["10.32.0.7/32".parse().unwrap()]);
         assert_eq!(config.labels.get("app").map(String::as_str), Some("web"));
+        assert!(!config.default_route && config.ip_masq && config.hairpin);
+        assert_eq!(config.ip_masq_exempt, ["10.32.8.0/24".parse().unwrap()]);
+        let valid = BTreeSet::from([("c1".to_owned(), "eth0".to_owned())]);
+        assert_eq!(config.valid_attachments, Some(valid));
         assert_eq!(config.routes.len(), 2);
         assert_eq!(config.routes[0].gw, Some("10.32.0.9".parse().unwrap()));
     }
@@ -256,5 +317,8 @@ mod tests {
             refused(r#"{"cniVersion":"1.0.0","name":"x","ipam":{"type":"host-local"}}"#).0,
             Code::FIELD
         );
+        let mac =
+            r#"{"cniVersion":"1.0.0","name":"x","runtimeConfig":{"mac":"02:00:00:00:00:01"}}"#;
+        assert_eq!(refused(mac).0, Code::FIELD);
     }
 }

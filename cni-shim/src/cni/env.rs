@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
+use super::config::parse_ip;
 use super::error::{CniError, Code};
 use super::version::Version;
 use crate::wire::validate_ifname;
@@ -18,6 +21,8 @@ pub enum Command {
     Del,
     /// Compare it with the result of ADD.
     Check,
+    /// Free what no runtime knows any more.
+    Gc,
     /// Whether an ADD would be served.
     Status,
     /// Which versions are spoken.
@@ -35,10 +40,11 @@ impl Command {
             "ADD" => Ok(Self::Add),
             "DEL" => Ok(Self::Del),
             "CHECK" => Ok(Self::Check),
+            "GC" => Ok(Self::Gc),
             "STATUS" => Ok(Self::Status),
             "VERSION" => Ok(Self::Version),
             _ => Err(CniError::new(Code::ENVIRONMENT, format!("unknown CNI_COMMAND \"{text}\""))
-                .details("known commands: ADD, DEL, CHECK, STATUS, VERSION")),
+                .details("known commands: ADD, DEL, CHECK, GC, STATUS, VERSION")),
         }
     }
 
@@ -50,6 +56,7 @@ impl Command {
         let (name, since) = match self {
             Self::Add | Self::Del | Self::Version => return Ok(()),
             Self::Check => ("CHECK", Version::V0_4_0),
+            Self::Gc => ("GC", Version::V1_1_0),
             Self::Status => ("STATUS", Version::V1_1_0),
         };
         if version < since {
@@ -67,9 +74,9 @@ impl Command {
 pub struct Environment {
     /// The verb.
     pub command: Command,
-    /// `CNI_CONTAINERID`; empty for STATUS and VERSION.
+    /// `CNI_CONTAINERID`; empty for GC, STATUS and VERSION.
     pub container: String,
-    /// `CNI_IFNAME`; empty for STATUS and VERSION.
+    /// `CNI_IFNAME`; empty for GC, STATUS and VERSION.
     pub ifname: String,
     /// `CNI_NETNS`; there for ADD and CHECK.
     pub netns: Option<PathBuf>,
@@ -77,6 +84,8 @@ pub struct Environment {
     pub namespace: Option<String>,
     /// `K8S_POD_NAME` of `CNI_ARGS`.
     pub pod: Option<String>,
+    /// `IP` of `CNI_ARGS`: addresses asked for by value, with commas between them.
+    pub ips: Vec<IpNet>,
 }
 
 impl Environment {
@@ -96,8 +105,9 @@ impl Environment {
             netns: get("CNI_NETNS").map(PathBuf::from),
             namespace: None,
             pod: None,
+            ips: Vec::new(),
         };
-        if matches!(command, Command::Status | Command::Version) {
+        if matches!(command, Command::Gc | Command::Status | Command::Version) {
             return Ok(environment);
         }
         let mut faults = Vec::new();
@@ -106,7 +116,8 @@ impl Environment {
             Some(id) => faults.push(format!("invalid CNI_CONTAINERID \"{id}\"")),
             None => faults.push("CNI_CONTAINERID is missing".into()),
         }
-        if environment.netns.is_none() && command != Command::Del {
+        let needs_netns = matches!(command, Command::Add | Command::Check);
+        if environment.netns.is_none() && needs_netns {
             faults.push("CNI_NETNS is missing".into());
         }
         match get("CNI_IFNAME") {
@@ -142,6 +153,12 @@ impl Environment {
                 }
                 "K8S_POD_NAMESPACE" => self.namespace = filled,
                 "K8S_POD_NAME" => self.pod = filled,
+                "IP" => {
+                    let ips = value.split(',').filter(|ip| !ip.is_empty()).map(parse_ip);
+                    self.ips = ips
+                        .collect::<Result<_, _>>()
+                        .map_err(|_| format!("invalid CNI_ARGS: \"{pair}\" is no address"))?;
+                }
                 "K8S_POD_INFRA_CONTAINER_ID" | "K8S_POD_UID" => {}
                 _ => unknown.push(key),
             }
@@ -173,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_full_environment_is_read() {
-        let args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=web;K8S_POD_NAME=a-1;X=y=z;K8S_POD_UID=u";
+        let args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=web;K8S_POD_NAME=a-1;X=y=z;K8S_POD_UID=u;\
+                    IP=10.32.0.7,fd00::7/64";
         let environment = parse(
             Command::Add,
             &[
@@ -188,13 +206,15 @@ mod tests {
         assert_eq!(environment.netns, Some("/run/netns/p".into()));
         assert_eq!(environment.namespace.as_deref(), Some("web"));
         assert_eq!(environment.pod.as_deref(), Some("a-1"));
+        let ips = ["10.32.0.7/32", "fd00::7/64"].map(|ip| ip.parse().unwrap());
+        assert_eq!(environment.ips, ips);
     }
 
     #[test]
     fn every_fault_is_named_at_once() {
         let error = parse(
             Command::Add,
-            &[("CNI_CONTAINERID", "-c"), ("CNI_IFNAME", "a/b"), ("CNI_ARGS", "IP=1")],
+            &[("CNI_CONTAINERID", "-c"), ("CNI_IFNAME", "a/b"), ("CNI_ARGS", "XY=1")],
         )
         .unwrap_err();
         assert_eq!(error.code, Code::ENVIRONMENT);
@@ -202,7 +222,7 @@ mod tests {
             error.msg,
             "invalid CNI_CONTAINERID \"-c\"; CNI_NETNS is missing; invalid CNI_IFNAME: invalid \
              interface name \"a/b\": 1 to 15 bytes, no space, slash or colon; unknown CNI_ARGS: \
-             IP (IgnoreUnknown is not set)"
+             XY (IgnoreUnknown is not set)"
         );
         let error = parse(Command::Check, &[("CNI_ARGS", "nonsense")]).unwrap_err();
         assert_eq!(
@@ -218,6 +238,7 @@ mod tests {
         assert_eq!(parse(Command::Del, &pairs).unwrap().netns, None);
         assert!(parse(Command::Add, &pairs).is_err());
         assert!(parse(Command::Status, &[]).is_ok());
+        assert!(parse(Command::Gc, &[]).is_ok());
     }
 
     #[test]
@@ -227,10 +248,11 @@ mod tests {
         assert_eq!(code(Command::Check, Version::V0_4_0), Ok(()));
         assert_eq!(code(Command::Status, Version::V1_0_0), Err(Code::VERSION));
         assert_eq!(code(Command::Status, Version::V1_1_0), Ok(()));
-        let error = Command::parse(|_| Some("GC".into())).unwrap_err();
+        assert_eq!(code(Command::Gc, Version::V1_0_0), Err(Code::VERSION));
+        let error = Command::parse(|_| Some("add".into())).unwrap_err();
         assert_eq!(
             (error.code, error.msg.as_str()),
-            (Code::ENVIRONMENT, "unknown CNI_COMMAND \"GC\"")
+            (Code::ENVIRONMENT, "unknown CNI_COMMAND \"add\"")
         );
     }
 }

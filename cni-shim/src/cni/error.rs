@@ -30,6 +30,8 @@ impl Code {
     pub const TRY_AGAIN: Self = Self(11);
     /// STATUS: an ADD would fail.
     pub const UNAVAILABLE: Self = Self(50);
+    /// STATUS: an ADD would fail, and Pods that stand may not reach all others.
+    pub const IMPAIRED: Self = Self(51);
     /// Own: the daemon refused the request or failed; the message is its own.
     pub const DAEMON: Self = Self(100);
     /// Own: the interface exists already.

@@ -85,6 +85,7 @@ fn run(call: Call) -> Result<Option<Value>, CniError> {
             Command::Add => cmd::add::run(&call).await.map(Some),
             Command::Del => cmd::del::run(&call).await.map(|()| None),
             Command::Check => cmd::check::run(&call).await.map(|()| None),
+            Command::Gc => cmd::gc::run(&call).await.map(|()| None),
             Command::Status => cmd::status::run(&call).await.map(|()| None),
             Command::Version => cmd::version::answer(b"").map(Some),
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_route::AddressFamily;
@@ -17,7 +18,8 @@ use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteM
 
 use super::namespace::Namespace;
 use super::netlink::{Netlink, errno, refused};
-use super::{Mac, Plan, WireError, host_ifname, undo};
+use super::{Mac, Plan, WireError, default_destination, host_ifname, undo};
+use crate::fault;
 
 /// All of IPv4 multicast (RFC 5771).
 pub(super) const MULTICAST: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4);
@@ -31,62 +33,95 @@ pub struct Wired {
     pub pod_mac: Mac,
     /// The MAC address of the bridge.
     pub bridge_mac: Option<Mac>,
+    /// The gateways of [`Plan::default_via`] that a route was made through.
+    pub defaults: Vec<IpAddr>,
 }
 
-/// Makes the veth pair of `plan` and all that belongs to it. The host's side is ready before the
-/// Pod's comes up, so nothing that the Pod sends is lost for want of a port.
-///
-/// Not cancel-safe: a future that is dropped half-way leaves what it has made, which
-/// [`super::detach()`] removes.
+/// A Pod's namespace and the host's, each with a netlink socket: what an attachment is made with.
+#[derive(Debug)]
+pub struct Place {
+    namespace: Namespace,
+    host: Netlink,
+    pod: Netlink,
+}
+
+impl Place {
+    /// Enters the namespace at `netns`.
+    ///
+    /// # Errors
+    /// [`WireError::Namespace`] or [`WireError::OwnNamespace`] if it cannot be a Pod's.
+    pub async fn open(netns: &Path) -> Result<Self, WireError> {
+        let namespace = Namespace::open(netns)?;
+        let host = Netlink::open()?;
+        let pod = Netlink::open_in(&namespace).await?;
+        Ok(Self { namespace, host, pod })
+    }
+
+    /// Checks that (container, ifname) can be attached here: nothing of that key or that name is
+    /// there. Ask this before asking for addresses: whoever frees the addresses of a failed
+    /// attachment must not free those of one that stands.
+    ///
+    /// # Errors
+    /// [`WireError::InterfaceExists`] or [`WireError::HostInterfaceExists`].
+    pub async fn vacant(&self, container: &str, ifname: &str) -> Result<(), WireError> {
+        if self.pod.link(ifname).await?.is_some() {
+            return Err(exists(self.namespace.path(), ifname));
+        }
+        let name = host_ifname(container, ifname);
+        if self.host.link(&name).await?.is_some() {
+            return Err(WireError::HostInterfaceExists { name });
+        }
+        Ok(())
+    }
+
+    /// Makes the veth pair of `plan` and all that belongs to it. When this returns, the port
+    /// forwards, and the Pod's addresses have been announced.
+    ///
+    /// Not cancel-safe: a future that is dropped half-way leaves what it has made, which
+    /// [`super::detach()`] removes.
+    ///
+    /// # Errors
+    /// Any [`WireError`]. What was made is removed again; see [`WireError::NotUndone`] for when
+    /// that fails too.
+    pub async fn attach(&self, plan: &Plan) -> Result<Wired, WireError> {
+        plan.validate()?;
+        let bridge = self.host.link(&plan.bridge).await?;
+        let bridge = bridge.ok_or_else(|| WireError::NoBridge { bridge: plan.bridge.clone() })?;
+        create(plan, &self.host, &self.pod, &self.namespace, bridge.index).await?;
+        fault::point("pair");
+        match self.finish(plan).await {
+            Ok((host_mac, defaults)) => {
+                Ok(Wired { host_mac, pod_mac: plan.mac, bridge_mac: bridge.mac, defaults })
+            }
+            Err(cause) => Err(undo::roll_back(&self.host, &plan.host_ifname, cause).await),
+        }
+    }
+
+    /// Everything after the pair stands; a failure here is rolled back by deleting the pair.
+    ///
+    /// The port knows the Pod's address before it comes up, so nothing for the Pod goes astray.
+    async fn finish(&self, plan: &Plan) -> Result<(Mac, Vec<IpAddr>), WireError> {
+        let index = set_pod(plan, &self.pod, &self.namespace).await?;
+        fault::point("pod");
+        let host_mac = set_port(plan, &self.host).await?;
+        fault::point("port");
+        let defaults = set_routes(plan, &self.pod, index).await?;
+        fault::point("routes");
+        await_carrier(&self.host, &plan.host_ifname).await?;
+        await_carrier(&self.pod, &plan.ifname).await?;
+        announce(plan, &self.pod, index).await?;
+        loopback_up(&self.pod).await?;
+        Ok((host_mac, defaults))
+    }
+}
+
+/// Makes an attachment: [`Place::open`] and [`Place::attach`].
 ///
 /// # Errors
-/// Any [`WireError`]. What was made is removed again; see [`WireError::NotUndone`] for when that
-/// fails too.
+/// Any [`WireError`].
 pub async fn attach(plan: &Plan) -> Result<Wired, WireError> {
     plan.validate()?;
-    let namespace = Namespace::open(&plan.netns)?;
-    let host = Netlink::open()?;
-    let pod = Netlink::open_in(&namespace).await?;
-    let bridge = host
-        .link(&plan.bridge)
-        .await?
-        .ok_or_else(|| WireError::NoBridge { bridge: plan.bridge.clone() })?;
-    create(plan, &host, &pod, &namespace, bridge.index).await?;
-    match finish(plan, &host, &pod, &namespace).await {
-        Ok(host_mac) => Ok(Wired { host_mac, pod_mac: plan.mac, bridge_mac: bridge.mac }),
-        Err(cause) => Err(undo::roll_back(&host, &plan.host_ifname, cause).await),
-    }
-}
-
-/// Checks that (container, ifname) can be attached in the namespace at `netns`: nothing of that key
-/// or that name is there. Ask this before asking for addresses: whoever frees the addresses of a
-/// failed attachment must not free those of one that stands.
-///
-/// # Errors
-/// [`WireError::InterfaceExists`], [`WireError::HostInterfaceExists`], or why the namespace cannot
-/// be entered.
-pub async fn vacant(netns: &Path, container: &str, ifname: &str) -> Result<(), WireError> {
-    let pod = Netlink::open_in(&Namespace::open(netns)?).await?;
-    if pod.link(ifname).await?.is_some() {
-        return Err(exists(netns, ifname));
-    }
-    let name = host_ifname(container, ifname);
-    if Netlink::open()?.link(&name).await?.is_some() {
-        return Err(WireError::HostInterfaceExists { name });
-    }
-    Ok(())
-}
-
-/// Everything after the pair stands; a failure here is rolled back by deleting the pair.
-async fn finish(
-    plan: &Plan,
-    host: &Netlink,
-    pod: &Netlink,
-    namespace: &Namespace,
-) -> Result<Mac, WireError> {
-    let host_mac = set_port(plan, host).await?;
-    set_pod(plan, pod, namespace).await?;
-    Ok(host_mac)
+    Place::open(&plan.netns).await?.attach(plan).await
 }
 
 async fn create(
@@ -132,7 +167,8 @@ async fn set_port(plan: &Plan, host: &Netlink) -> Result<Mac, WireError> {
             In6AddrGenMode::None,
         )])]);
     let flags = |message: LinkMessageBuilder<LinkBridgePort>| {
-        message.flood(false).learning(false).mcast_flood(true).bcast_flood(true).up()
+        let message = message.flood(false).learning(false).mcast_flood(true).bcast_flood(true);
+        message.hairpin(plan.hairpin).up()
     };
     let with_ipv6 =
         flags(LinkBridgePort::new(port.index)).append_extra_attribute(no_address).build();
@@ -161,7 +197,8 @@ async fn set_port(plan: &Plan, host: &Netlink) -> Result<Mac, WireError> {
     Ok(host_mac)
 }
 
-async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<(), WireError> {
+/// Gives the Pod's end its settings and addresses and brings it up. Answers its index.
+async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<u32, WireError> {
     let name = &plan.ifname;
     let link = pod.link(name).await?.ok_or_else(|| vanished(name))?;
     let sysctls = sysctls(plan);
@@ -191,16 +228,59 @@ async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<()
         .execute()
         .await
         .map_err(|error| refused(format!("bring up interface \"{name}\""), error))?;
-    for (dst, message) in routes(plan, link.index)? {
+    Ok(link.index)
+}
+
+/// Makes the routes. Answers the gateways of the default routes that were made.
+async fn set_routes(plan: &Plan, pod: &Netlink, index: u32) -> Result<Vec<IpAddr>, WireError> {
+    for (dst, message) in routes(plan, index)? {
         match pod.handle.route().add(message).execute().await {
             // Multicast goes by the Pod's first interface.
             Err(error) if dst == MULTICAST.into() && errno(&error) == Some(Errno::EEXIST) => {}
             outcome => outcome.map_err(|error| {
+                let name = &plan.ifname;
                 refused(format!("add the route to {dst} through interface \"{name}\""), error)
             })?,
         }
     }
-    loopback_up(pod).await
+    let mut defaults = Vec::new();
+    for via in &plan.default_via {
+        let message = route(default_destination(*via), Some(*via), index)?;
+        match pod.handle.route().add(message).execute().await {
+            Ok(()) => defaults.push(*via),
+            // The Pod's way out is another interface's.
+            Err(error) if errno(&error) == Some(Errno::EEXIST) => {}
+            Err(error) => {
+                return Err(refused(format!("add the default route through {via}"), error));
+            }
+        }
+    }
+    Ok(defaults)
+}
+
+/// Waits until one end can send, and the bridge forwards for it. The kernel notices a carrier with a
+/// delay, and drops what is sent until then; since Linux 6.8 it makes up for it when it is asked
+/// about the interface, before it needs a moment. One that takes very long is left to it.
+async fn await_carrier(netlink: &Netlink, name: &str) -> Result<(), WireError> {
+    const PAUSE: Duration = Duration::from_millis(1);
+    const PAUSES: usize = 500;
+    for _ in 0..PAUSES {
+        if netlink.link(name).await?.is_some_and(|link| link.running) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Has the kernel announce the Pod's addresses (gratuitous ARP, unsolicited neighbour
+/// advertisements), so that nobody keeps to the MAC address of who had them before. It does so when
+/// the MAC address is set, also to what it is, as [`sysctls`] say.
+async fn announce(plan: &Plan, pod: &Netlink, index: u32) -> Result<(), WireError> {
+    let same = LinkUnspec::new_with_index(index).address(plan.mac.0.to_vec()).build();
+    pod.handle.link().change(same).execute().await.map_err(|error| {
+        refused(format!("announce the addresses of interface \"{}\"", plan.ifname), error)
+    })
 }
 
 /// Runtimes bring up the loopback of a sandbox; a namespace made by hand has it down.
@@ -244,19 +324,23 @@ fn route(dst: IpNet, via: Option<IpAddr>, index: u32) -> Result<RouteMessage, Wi
     Ok(message)
 }
 
-/// What the Pod's IPv6 must not do: take routes from whoever advertises on the segment, or hold
-/// back its link-local address for detection.
+/// How the Pod's interface is to behave. It announces its addresses, see [`announce`]. It takes no
+/// routes from whoever advertises on the segment, and does not hold back its link-local address for
+/// detection.
 fn sysctls(plan: &Plan) -> Vec<(PathBuf, &'static str)> {
-    let of = |key: &str| {
-        let mut path = PathBuf::from("/proc/sys/net/ipv6/conf");
-        path.push(&plan.ifname);
-        path.push(key);
-        path
+    let of = |family: &str, key: &str| {
+        let path = ["/proc/sys/net", family, "conf", &plan.ifname, key];
+        path.iter().collect::<PathBuf>()
     };
-    let mut all = vec![(of("accept_ra"), "0"), (of("accept_dad"), "0")];
+    let mut all = vec![
+        (of("ipv4", "arp_notify"), "1"),
+        (of("ipv6", "ndisc_notify"), "1"),
+        (of("ipv6", "accept_ra"), "0"),
+        (of("ipv6", "accept_dad"), "0"),
+    ];
     if plan.ips.iter().any(|ip| ip.addr().is_ipv6()) {
         // Runtimes start sandboxes with IPv6 off.
-        all.push((of("disable_ipv6"), "0"));
+        all.push((of("ipv6", "disable_ipv6"), "0"));
     }
     all
 }

@@ -12,7 +12,7 @@ use rtnetlink::RouteMessageBuilder;
 use super::attach::MULTICAST;
 use super::namespace::Namespace;
 use super::netlink::{Link, Netlink, collect};
-use super::{Plan, Route, WireError};
+use super::{Plan, Route, WireError, default_destination};
 
 /// Checks that what `plan` asks for is there: both ends, up, the Pod's MAC and addresses, its
 /// routes, the port of the bridge and the bridge's entry for the Pod. More addresses and routes
@@ -50,7 +50,10 @@ async fn check_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<
         return Err(missing(format!("address {ip} is missing on interface \"{name}\" in {at}")));
     }
     let mut present = routes(pod, RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).await?;
-    if plan.routes.iter().any(|route| route.dst.addr().is_ipv6()) {
+    let defaults = plan.default_via.iter();
+    let defaults = defaults.map(|via| Route { dst: default_destination(*via), via: Some(*via) });
+    let planned: Vec<Route> = plan.routes.iter().cloned().chain(defaults).collect();
+    if planned.iter().any(|route| route.dst.addr().is_ipv6()) {
         let ipv6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
         present.extend(routes(pod, ipv6).await?);
     }
@@ -58,7 +61,7 @@ async fn check_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<
     if plan.multicast_route && !present.iter().any(|(_, route)| route.dst == multicast) {
         return Err(missing(format!("the route to {multicast} is missing in {at}")));
     }
-    for route in &plan.routes {
+    for route in &planned {
         let wanted = (link.index, Route { dst: route.dst.trunc(), via: route.via });
         if !present.contains(&wanted) {
             return Err(missing(format!(
@@ -83,6 +86,10 @@ async fn check_host(plan: &Plan, host: &Netlink) -> Result<(), WireError> {
     }
     if !port.up {
         return Err(missing(format!("interface \"{name}\" is down on the host")));
+    }
+    if port.hairpin.is_some_and(|hairpin| hairpin != plan.hairpin) {
+        let word = if plan.hairpin { "off" } else { "on" };
+        return Err(missing(format!("hairpin mode of interface \"{name}\" is {word}")));
     }
     let dump = host.handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute();
     let table = collect("read the bridges' tables", dump).await?;

@@ -21,8 +21,10 @@ mod netlink;
 mod plan;
 mod undo;
 
-pub use attach::{Wired, attach, vacant};
+pub use attach::{Place, Wired, attach};
 pub use check::check;
 pub use detach::detach;
 pub use error::WireError;
-pub use plan::{MAX_IFNAME, MIN_MTU, Mac, Plan, Route, host_ifname, validate_ifname};
+pub use plan::{
+    MAX_IFNAME, MIN_MTU, Mac, Plan, Route, default_destination, host_ifname, validate_ifname,
+};

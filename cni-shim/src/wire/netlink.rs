@@ -3,7 +3,9 @@
 use std::io;
 
 use futures_util::{StreamExt, TryStreamExt};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+};
 use nix::errno::Errno;
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
@@ -24,8 +26,12 @@ pub(super) struct Link {
     pub(super) index: u32,
     pub(super) mac: Option<Mac>,
     pub(super) up: bool,
+    /// Whether it can send.
+    pub(super) running: bool,
     /// The index of the bridge that it is a port of.
     pub(super) master: Option<u32>,
+    /// Whether it sends frames back to where they came from, if it is a port of a bridge.
+    pub(super) hairpin: Option<bool>,
 }
 
 impl Netlink {
@@ -67,11 +73,16 @@ impl From<LinkMessage> for Link {
             index: message.header.index,
             mac: None,
             up: message.header.flags.contains(LinkFlags::Up),
+            running: message.attributes.contains(&LinkAttribute::OperState(State::Up)),
             master: None,
+            hairpin: None,
         };
         for attribute in message.attributes {
             if let LinkAttribute::Address(bytes) = &attribute {
                 link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            }
+            if let LinkAttribute::LinkInfo(infos) = &attribute {
+                link.hairpin = infos.iter().find_map(hairpin);
             }
             if let LinkAttribute::Controller(index) = attribute {
                 link.master = Some(index);
@@ -79,6 +90,14 @@ impl From<LinkMessage> for Link {
         }
         link
     }
+}
+
+fn hairpin(info: &LinkInfo) -> Option<bool> {
+    let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info else { return None };
+    port.iter().find_map(|attribute| match attribute {
+        InfoBridgePort::HairpinMode(on) => Some(*on),
+        _ => None,
+    })
 }
 
 /// Collects a dump. A message that this crate's netlink library cannot parse fails the dump.

@@ -55,6 +55,12 @@ pub struct Route {
     pub via: Option<IpAddr>,
 }
 
+/// The destination of a default route through `via`.
+pub fn default_destination(via: IpAddr) -> IpNet {
+    let any = if via.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    IpNet::new(any, 0).expect("invariant: a prefix of length 0 is one in either family")
+}
+
 /// One interface of one Pod, and the port of the bridge that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -74,6 +80,11 @@ pub struct Plan {
     pub mtu: u32,
     /// Routes beyond those that the addresses bring.
     pub routes: Vec<Route>,
+    /// Gateways of default routes, one of a family at most. Each is made unless the Pod has a
+    /// default route of that family.
+    pub default_via: Vec<IpAddr>,
+    /// Whether the port sends the Pod's own frames back to it.
+    pub hairpin: bool,
     /// Whether IPv4 multicast (224.0.0.0/4) leaves by this interface, unless another interface of
     /// the Pod has that route already.
     pub multicast_route: bool,
@@ -96,6 +107,8 @@ impl Plan {
             ips: attachment.ips.clone(),
             mtu: reply.mtu,
             routes: Vec::new(),
+            default_via: Vec::new(),
+            hairpin: false,
             multicast_route: attachment.ips.iter().any(|ip| ip.addr().is_ipv4()),
         };
         plan.validate()?;
@@ -180,6 +193,8 @@ mod tests {
             ips: vec!["10.32.0.1/12".parse().unwrap()],
             mtu: 1400,
             routes: vec![],
+            default_via: vec![],
+            hairpin: false,
             multicast_route: true,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,6 +28,8 @@ pub struct State {
     pub refuse: Option<(u16, &'static str)>,
     /// The bridge that replies name; `weft` if empty.
     pub bridge: String,
+    /// The gateways that replies name.
+    pub gateways: Vec<IpAddr>,
     /// Whether connections are closed without an answer.
     pub hang_up: bool,
     /// Whether the status says ready.
@@ -109,9 +112,11 @@ impl State {
             pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
         };
         let (container, ifname) = (wanted("container"), wanted("ifname"));
-        let matches = |(c, i): &(String, String)| {
+        let network = wanted("network");
+        let matches = |((c, i), a): (&(String, String), &Attachment)| {
             container.as_ref().is_none_or(|wanted| wanted == c)
                 && ifname.as_ref().is_none_or(|wanted| wanted == i)
+                && (network.is_none() || network == a.network)
         };
         match (method, path) {
             ("GET", path::STATUS) => (200, status(self.ready)),
@@ -119,14 +124,14 @@ impl State {
                 let found: Vec<_> = self
                     .attachments
                     .iter()
-                    .filter(|(key, _)| matches(key))
+                    .filter(|entry| matches(*entry))
                     .map(|(_, a)| a)
                     .collect();
                 (200, json!(found))
             }
             ("DELETE", path::ATTACHMENTS) => {
-                let keys: Vec<_> =
-                    self.attachments.keys().filter(|key| matches(key)).cloned().collect();
+                let selected = self.attachments.iter().filter(|entry| matches(*entry));
+                let keys: Vec<_> = selected.map(|(key, _)| key.clone()).collect();
                 let detached = keys.iter().filter_map(|key| self.attachments.remove(key)).collect();
                 (200, json!(DetachReply { detached }))
             }
@@ -148,6 +153,9 @@ impl State {
             pod: request.pod,
             labels: request.labels,
             ports: request.ports,
+            network: request.network,
+            gateways: self.gateways.clone(),
+            masqueraded: Vec::new(),
             mac: format!("0a:58:0a:20:00:{last:02x}"),
             ips: vec![
                 format!("10.32.0.{last}/12").parse().unwrap(),

@@ -2,9 +2,25 @@
 //! its key is (container, ifname).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+/// The container under which the host's own addresses are kept; its interface is the bridge. No
+/// runtime's container is called so: their ids have no colon.
+pub const EXPOSED: &str = "weft:expose";
+
+/// How a Pod reaches what is outside the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbound {
+    /// Whether what the Pod sends out of the mesh leaves under the host's address.
+    #[serde(default)]
+    pub masquerade: bool,
+    /// Addresses of Pods that are not masqueraded all the same.
+    #[serde(default)]
+    pub exempt: Vec<IpNet>,
+}
 
 /// A port that a Pod names, as NetworkPolicy refers to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +34,7 @@ pub struct NamedPort {
 }
 
 /// Asks for addresses for one interface. Repeating it answers the same addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachRequest {
     /// The container's id, or the path of the network namespace for `weft attach`.
     pub container: String,
@@ -39,10 +55,16 @@ pub struct AttachRequest {
     /// Addresses asked for by value; empty means one per range, chosen by the daemon.
     #[serde(default)]
     pub ips: Vec<IpNet>,
+    /// The network that the interface is part of, where a runtime names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Asks for gateways out of the mesh: the host gets addresses of its own first if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound: Option<Outbound>,
 }
 
 /// One interface that has addresses: an entry of `weft ps --json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// The container's id, or the path of the network namespace for `weft attach`.
     pub container: String,
@@ -57,10 +79,21 @@ pub struct Attachment {
     /// The ports the Pod names.
     #[serde(default)]
     pub ports: Vec<NamedPort>,
-    /// The interface's MAC address, derived from its first address: `0a:58:0a:20:00:01`.
+    /// The interface's MAC address, derived from its first address: `0a:58:0a:20:00:01`. The
+    /// bridge's own for [`EXPOSED`].
     pub mac: String,
     /// The addresses, each with the prefix length of the range it is from.
     pub ips: Vec<IpNet>,
+    /// The network that the interface is part of, where a runtime named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// The host's addresses that are the Pod's way out, one of each family that the Pod has, if it
+    /// asked for a way out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// Those of the addresses that are masqueraded outside the mesh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masqueraded: Vec<IpAddr>,
 }
 
 /// What the wiring needs to know.
@@ -74,7 +107,7 @@ pub struct AttachReply {
     pub mtu: u32,
 }
 
-/// Selects attachments. Without `ifname`, all of a container.
+/// Selects attachments by what is given. Without `ifname`, all of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachmentQuery {
     /// The container's id.
@@ -83,6 +116,9 @@ pub struct AttachmentQuery {
     /// The name of the interface inside the Pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<String>,
+    /// The network, as the attachment recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// What a detach freed.

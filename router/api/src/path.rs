@@ -20,6 +20,11 @@ pub const FORGET: &str = "/v1/forget";
 /// answers [`crate::attach::DetachReply`], also when there was nothing to free.
 pub const ATTACHMENTS: &str = "/v1/attachments";
 
+/// `POST` with an empty object: gives the host addresses of its own, answers
+/// [`crate::attach::AttachReply`], the same when it has them. `DELETE`: takes them away, answers
+/// [`crate::attach::DetachReply`].
+pub const EXPOSE: &str = "/v1/expose";
+
 /// The environment variable that names the socket, for the command line and the plugins.
 pub const SOCKET_ENV: &str = "WEFT_SOCKET";
 /// Where the socket is when nothing says otherwise.

@@ -62,6 +62,15 @@ pub(super) enum Command {
     Ps(JsonArgs),
     /// Ask what NetworkPolicies allow
     Policy(PolicyArgs),
+    /// Give the host itself an address in the mesh
+    ///
+    /// Prints the addresses, one a line. The host reaches all Pods then, and is the way out for
+    /// Pods whose network says so. Kept until `weft hide`. Repeating it prints the same.
+    Expose(JsonArgs),
+    /// Take the host's address in the mesh away
+    ///
+    /// Refused while Pods on this host go out through it. That there is none is no error.
+    Hide,
     /// Make cluster secrets
     Secret(SecretArgs),
     /// Print the version

@@ -1,4 +1,5 @@
-//! `weft attach` and `weft detach`: what a container runtime does through the CNI plugin, by hand.
+//! `weft attach` and `weft detach`: what a container runtime does through the CNI plugin, by hand;
+//! `weft expose` and `weft hide`: the same for the host, by the daemon.
 
 use std::path::{Path, PathBuf};
 
@@ -20,14 +21,30 @@ pub(super) fn attach(client: &Client, args: &AttachArgs) -> Result<(), Failure> 
         labels: args.labels.iter().cloned().collect(),
         ports: args.ports.clone(),
         ips: args.ips.clone(),
+        ..AttachRequest::default()
     };
     let reply = block_on(reserve_and_wire(client, netns, &request))?;
-    if args.json {
+    show(&reply, args.json)
+}
+
+/// Prints the attachment, or its addresses, one a line.
+fn show(reply: &AttachReply, json: bool) -> Result<(), Failure> {
+    if json {
         output::print_json(&reply.attachment)?;
     } else {
         output::print(&render::addresses(&reply.attachment))?;
     }
     Ok(())
+}
+
+/// Gives the host addresses of its own.
+pub(super) fn expose(client: &Client, json: bool) -> Result<(), Failure> {
+    show(&block_on(async { Ok(client.expose().await?) })?, json)
+}
+
+/// Takes them away again.
+pub(super) fn hide(client: &Client) -> Result<(), Failure> {
+    block_on(async { Ok(client.hide().await?) }).map(drop)
 }
 
 async fn reserve_and_wire(
@@ -75,7 +92,11 @@ pub(super) fn detach(client: &Client, args: &DetachArgs) -> Result<(), Failure> 
 }
 
 fn query(container: &str, ifname: &str) -> AttachmentQuery {
-    AttachmentQuery { container: Some(container.to_owned()), ifname: Some(ifname.to_owned()) }
+    AttachmentQuery {
+        container: Some(container.to_owned()),
+        ifname: Some(ifname.to_owned()),
+        network: None,
+    }
 }
 
 /// The canonical path of a namespace, which is the key of its attachments: however the operator

@@ -106,6 +106,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Policy(args) => match args.command {
             PolicyCommand::Matrix(args) => policy::matrix(&args),
         },
+        Command::Expose(args) => attach::expose(&client(socket), args.json),
+        Command::Hide => attach::hide(&client(socket)),
         Command::Secret(args) => match args.command {
             SecretCommand::New => secret_new(),
         },

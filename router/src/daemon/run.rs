@@ -18,7 +18,7 @@ use super::api::{Call, Command, ControlSocket};
 use super::clock::Clock;
 use super::engine::{CallId, Engine, LinkInfo, Output, Reply, Verdict};
 use super::error::LaunchError;
-use super::host::Bridge;
+use super::host::{Bridge, HostDone, Outbound};
 use super::links::{LinkEvent, Links, NewLink};
 use super::store::{Saved, Store, StoreError, Writer};
 use super::{figures, tables};
@@ -33,6 +33,7 @@ pub(super) struct Inputs {
     pub(super) saved: mpsc::Receiver<Result<Saved, StoreError>>,
     pub(super) data: mpsc::Receiver<DataEvent>,
     pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) host: mpsc::Receiver<HostDone>,
 }
 
 /// What a running node is made of.
@@ -45,6 +46,7 @@ pub(super) struct Parts {
     pub(super) writer: Writer,
     pub(super) store: Store,
     pub(super) bridge: Bridge,
+    pub(super) outbound: Outbound,
     pub(super) socket: ControlSocket,
     pub(super) name: PeerName,
     pub(super) ranges: Vec<IpNet>,
@@ -80,6 +82,10 @@ impl Running {
                 Some(saved) = inputs.saved.recv() => self.on_saved(saved),
                 Some(event) = inputs.data.recv() => self.on_data(&event),
                 Some(command) = inputs.commands.recv() => self.on_command(command),
+                Some(HostDone { token, result }) = inputs.host.recv() => {
+                    let now = self.parts.clock.now();
+                    self.parts.engine.handle_host(token, result, now);
+                }
                 () = tokio::time::sleep(sleep) => {
                     let now = self.parts.clock.now();
                     self.parts.engine.handle_timeout(now);
@@ -180,6 +186,8 @@ impl Running {
         match call {
             Call::Attach(request) => engine.attach(id, request, now),
             Call::Detach(query) => engine.detach(id, &query, now),
+            Call::Expose => engine.expose(id, now),
+            Call::Hide => engine.hide(id, now),
             Call::Connect { peers, replace } => {
                 engine.connect(id, targets(peers), replace, now);
             }
@@ -189,7 +197,8 @@ impl Running {
 
     /// Carries out what the engine asks for, in its order.
     fn carry_out(&mut self) {
-        let Parts { engine, links, dataplane, writer, tables, name, ranges, .. } = &mut self.parts;
+        let Parts { engine, links, dataplane, writer, tables, name, ranges, outbound, .. } =
+            &mut self.parts;
         if engine.take_tables_changed() {
             tables.store(Arc::new(tables::build(*name, ranges, engine, links)));
         }
@@ -203,6 +212,7 @@ impl Running {
                     // What does not go out is tried again by the engine's timer.
                     let _ = dataplane.probe(peer, link);
                 }
+                Output::Host { token, state } => outbound.set(token, state),
                 Output::Reply { call, result } => {
                     if let Some(reply) = self.calls.remove(&call) {
                         // A caller that has gone away needs no answer.
@@ -217,7 +227,8 @@ impl Running {
         info!("stopping");
         // Absent outside of systemd.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let Parts { links, dataplane, writer, store, bridge, socket, inputs, .. } = self.parts;
+        let Parts { links, dataplane, writer, store, bridge, outbound, socket, inputs, .. } =
+            self.parts;
         // No new calls; whoever waits for one is told that the daemon stops.
         drop(socket);
         drop(inputs);
@@ -227,7 +238,10 @@ impl Running {
         writer.finish();
         drop(store);
         match bridge.remove_if_unused().await {
-            Ok(true) => info!("the bridge is removed"),
+            Ok(true) => {
+                outbound.remove_table().await;
+                info!("the bridge is removed");
+            }
             Ok(false) => info!("Pods are plugged into the bridge, it stays"),
             Err(e) => error!(error = %e, "cannot remove the bridge"),
         }

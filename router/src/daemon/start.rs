@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::info;
 use weft_crypto::{Identity, Suite, SuitePolicy};
-use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Tables};
+use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Mac, Tables};
 use weft_gossip::ipam::Init;
 use weft_netio::tap::Tap;
 use weft_netio::udp;
@@ -18,7 +18,7 @@ use super::api::{self, ControlSocket, Door};
 use super::clock::Clock;
 use super::engine::{Engine, Restored, Settings};
 use super::error::LaunchError;
-use super::host::{self, Bridge, TAP_NAME};
+use super::host::{self, Bridge, Outbound, TAP_NAME};
 use super::links::Links;
 use super::run::{Inputs, Running};
 use super::store::{Kind, Store, Writer};
@@ -86,6 +86,8 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let (saved_events, saved_in) = mpsc::channel(EVENTS);
     let (data_events, data_in) = mpsc::channel(EVENTS);
     let (commands, commands_in) = mpsc::channel(EVENTS);
+    let (host_events, host_in) = mpsc::channel(EVENTS);
+    let outbound = Outbound::start(bridge.clone(), config.ipalloc_range.clone(), host_events);
 
     // A probe whose answer finds the queue full is sent again.
     let on_data = move |event: DataEvent| drop(data_events.try_send(event));
@@ -100,7 +102,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     .map_err(LaunchError::Dataplane)?;
     let clock = Clock::start();
     let boot_id = u64::from_le_bytes(random());
-    let settings = settings(&config, &identity, mtu, dataplane.offload().to_string());
+    let settings = settings(&config, &identity, bridge.mac(), mtu, dataplane.offload().to_string());
     let gossip = gossip_config(&config, boot_id);
     let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
 
@@ -120,7 +122,13 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         data_dir = %config.data_dir.display(),
         "weft is up"
     );
-    let inputs = Inputs { links: links_in, saved: saved_in, data: data_in, commands: commands_in };
+    let inputs = Inputs {
+        links: links_in,
+        saved: saved_in,
+        data: data_in,
+        commands: commands_in,
+        host: host_in,
+    };
     Ok(Running::new(super::run::Parts {
         clock,
         engine,
@@ -130,6 +138,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         writer,
         store,
         bridge,
+        outbound,
         socket,
         name: identity.name(),
         ranges: config.ipalloc_range,
@@ -138,13 +147,20 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     }))
 }
 
-fn settings(config: &Config, identity: &Identity, mtu: u32, offload: String) -> Settings {
+fn settings(
+    config: &Config,
+    identity: &Identity,
+    bridge_mac: Mac,
+    mtu: u32,
+    offload: String,
+) -> Settings {
     Settings {
         name: identity.name(),
         nickname: config.nickname.clone(),
         port: config.port,
         ranges: config.ipalloc_range.clone(),
         bridge: config.bridge.clone(),
+        bridge_mac,
         mtu,
         discovery: config.discovery,
         conn_limit: config.conn_limit,

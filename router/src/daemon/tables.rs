@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use weft_api::attach::EXPOSED;
 use weft_crypto::PeerName;
 use weft_dataplane::{Hop, Mac, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for};
 
@@ -45,13 +46,14 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
     })
 }
 
-/// The MACs of the Pods on this node.
+/// The MACs of the Pods on this node, and of the host where it has addresses.
 fn local(engine: &Engine) -> Vec<(IpAddr, Mac)> {
     let mut local = Vec::new();
     for attachment in engine.attachments() {
         // The interface has the MAC of its first address, whatever further addresses it has.
         if let Some(first) = attachment.ips.first() {
-            let mac = mac_for(first.addr());
+            let host = attachment.container == EXPOSED;
+            let mac = if host { engine.bridge_mac() } else { mac_for(first.addr()) };
             local.extend(attachment.ips.iter().map(|ip| (ip.addr(), mac)));
         }
     }

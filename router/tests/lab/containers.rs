@@ -16,7 +16,7 @@ fn containers_of_two_hosts_talk_http() {
     let address = lab.ok(["container", "1", "web", "httpd", "-f", "-h", "/www"]);
     let client = lab.ok(["container", "2", "client", "sleep", "1000"]);
     assert_ne!(address, client);
-    let ps = lab.json(1, &["ps", "--json"]).expect("the daemon answers");
+    let ps = lab.ps(1).expect("the daemon answers");
     assert!(ps.to_string().contains(&format!("\"{address}/")), "{ps}");
 
     eventually("ping from the other container", PATIENCE, || {
@@ -32,7 +32,7 @@ fn containers_of_two_hosts_talk_http() {
     // ctr names no namespace when it calls DEL.
     for (host, name) in [(2, "client"), (1, "web")] {
         lab.ok(["uncontainer", &host.to_string(), name]);
-        assert_eq!(lab.json(host, &["ps", "--json"]), Ok(json!([])), "DEL frees the address");
+        assert_eq!(lab.ps(host), Ok(json!([])), "DEL frees the address");
         let links = lab.links(host);
         assert!(
             !links.iter().any(|link| link.starts_with("wv")),

@@ -6,7 +6,7 @@ use crate::harness::{Lab, PATIENCE, eventually};
 
 /// All (container, addresses) that a host's daemon tells of, sorted.
 fn attachments(lab: &Lab, host: usize) -> Vec<(String, String)> {
-    let ps = lab.json(host, &["ps", "--json"]).expect("the daemon answers");
+    let ps = lab.ps(host).expect("the daemon answers");
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut all: Vec<_> = ps
         .as_array()

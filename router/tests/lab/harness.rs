@@ -135,6 +135,16 @@ impl Lab {
         self.json(host, &["status", "--json"])
     }
 
+    /// `weft ps --json` without the host's own entry, which stands first once a Pod has needed a
+    /// gateway.
+    pub(crate) fn ps(&self, host: usize) -> Result<Value, String> {
+        let mut rows = self.json(host, &["ps", "--json"])?;
+        if let Some(rows) = rows.as_array_mut() {
+            rows.retain(|row| row["container"] != "weft:expose");
+        }
+        Ok(rows)
+    }
+
     /// Runs a command in a host's namespace.
     pub(crate) fn exec(&self, host: usize, command: &[&str]) -> Outcome {
         let host = host.to_string();

@@ -8,12 +8,13 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), then the ways in which it can go wrong: [`bad_input`], [`secret`], [`garbage`],
-//! [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`].
+//! [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`], [`expose`].
 
 mod bad_input;
 mod cli;
 mod containers;
 mod crash;
+mod expose;
 mod garbage;
 mod harness;
 mod mesh;

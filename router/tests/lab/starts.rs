@@ -53,7 +53,7 @@ fn an_ipv6_underlay_carries_pods_of_both_families() {
     lab.pod(1, "a");
     lab.pod(2, "a");
     for (from, to) in [(1, 2), (2, 1)] {
-        let ps = lab.json(to, &["ps", "--json"]).expect("the daemon answers");
+        let ps = lab.ps(to).expect("the daemon answers");
         let ips = ps[0]["ips"].as_array().expect("a Pod has addresses").clone();
         assert_eq!(ips.len(), 2, "{ps}");
         for ip in ips {

@@ -1,15 +1,17 @@
 //! ADD: addresses from the daemon, then the interface.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::Value;
-use weft_api::attach::{AttachReply, AttachRequest};
+use weft_api::attach::{AttachReply, AttachRequest, Outbound};
 
 use super::Call;
 use crate::client::ATTACH_TIMEOUT;
 use crate::cni::error::{CniError, Code};
-use crate::cni::result::{CniResult, Interface, IpEntry};
-use crate::wire::{self, Plan, Route, Wired};
+use crate::cni::result::{CniResult, Interface, IpEntry, RouteEntry};
+use crate::fault;
+use crate::wire::{self, Place, Plan, Route, Wired};
 
 /// Makes the interface and answers the result, added to that of the plugins before.
 ///
@@ -21,19 +23,28 @@ pub async fn run(call: &Call) -> Result<Value, CniError> {
     let netns = environment.netns.as_deref().unwrap_or(Path::new(""));
     let previous = call.config.previous()?.unwrap_or_default();
     // Before anything is asked for: a repeated ADD must not give back the addresses of the first.
-    wire::vacant(netns, &environment.container, &environment.ifname).await?;
-    match serve(call, netns, previous).await {
+    let place = Place::open(netns).await?;
+    place.vacant(&environment.container, &environment.ifname).await?;
+    fault::point("vacant");
+    match serve(call, &place, netns, previous).await {
         Ok(result) => Ok(result.to_json(call.config.version)),
         Err(error) => Err(give_back(call, error).await),
     }
 }
 
-async fn serve(call: &Call, netns: &Path, previous: CniResult) -> Result<CniResult, CniError> {
+async fn serve(
+    call: &Call,
+    place: &Place,
+    netns: &Path,
+    previous: CniResult,
+) -> Result<CniResult, CniError> {
     let request = request(call);
     let reply = call.patiently(|| call.client.attach(&request, ATTACH_TIMEOUT)).await?;
+    fault::point("reserved");
     let plan = plan(call, netns, &reply)?;
-    let wired = wire::attach(&plan).await?;
-    Ok(result(call, &plan, &wired, previous))
+    let wired = place.attach(&plan).await?;
+    fault::point("wired");
+    Ok(result(call, &plan, &wired, &reply.attachment.gateways, previous))
 }
 
 /// Frees the addresses, which the daemon may have reserved even where its answer did not arrive.
@@ -55,7 +66,12 @@ fn request(call: &Call) -> AttachRequest {
         pod: environment.pod.clone(),
         labels: config.labels.clone(),
         ports: Vec::new(),
-        ips: config.ips.clone(),
+        ips: if config.ips.is_empty() { &environment.ips } else { &config.ips }.clone(),
+        network: Some(config.name.clone()),
+        outbound: (config.default_route || config.ip_masq).then(|| Outbound {
+            masquerade: config.ip_masq,
+            exempt: config.ip_masq_exempt.clone(),
+        }),
     }
 }
 
@@ -76,14 +92,29 @@ fn plan(call: &Call, netns: &Path, reply: &AttachReply) -> Result<Plan, CniError
         }
         plan.mtu = mtu;
     }
-    plan.routes =
-        config.routes.iter().map(|route| Route { dst: route.dst, via: route.gw }).collect();
+    plan.routes = call.routes(&attachment.gateways);
+    if config.default_route {
+        plan.default_via = attachment.gateways.clone();
+        // One of the configuration is the operator's choice.
+        plan.default_via.retain(|via| {
+            !plan.routes.iter().any(|route| {
+                route.dst.prefix_len() == 0 && route.dst.addr().is_ipv4() == via.is_ipv4()
+            })
+        });
+    }
+    plan.hairpin = config.hairpin;
     plan.validate()?;
     Ok(plan)
 }
 
 /// The result: the bridge, the host's end and the Pod's, in this order, behind what is there.
-fn result(call: &Call, plan: &Plan, wired: &Wired, mut result: CniResult) -> CniResult {
+fn result(
+    call: &Call,
+    plan: &Plan,
+    wired: &Wired,
+    gateways: &[IpAddr],
+    mut result: CniResult,
+) -> CniResult {
     result.interfaces.push(Interface {
         name: plan.bridge.clone(),
         mac: wired.bridge_mac.map(|mac| mac.to_string()),
@@ -106,11 +137,19 @@ fn result(call: &Call, plan: &Plan, wired: &Wired, mut result: CniResult) -> Cni
     result.ips.extend(plan.ips.iter().map(|address| IpEntry {
         version: None,
         address: *address,
-        gateway: None,
+        gateway:
+            gateways.iter().find(|gateway| gateway.is_ipv4() == address.addr().is_ipv4()).copied(),
         interface: Some(index),
         other: serde_json::Map::new(),
     }));
-    result.routes.extend(call.config.routes.iter().cloned());
+    result.routes.extend(wired.defaults.iter().map(|via| RouteEntry {
+        dst: wire::default_destination(*via),
+        gw: Some(*via),
+        other: serde_json::Map::new(),
+    }));
+    let with_gateway =
+        |(entry, route): (&RouteEntry, &Route)| RouteEntry { gw: route.via, ..entry.clone() };
+    result.routes.extend(call.config.routes.iter().zip(&plan.routes).map(with_gateway));
     result.dns = result.dns.or_else(|| call.config.dns.clone());
     result
 }

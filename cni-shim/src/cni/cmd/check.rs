@@ -2,8 +2,8 @@
 
 use super::Call;
 use crate::cni::error::{CniError, Code};
-use crate::cni::result::CniResult;
-use crate::wire::{self, Plan, Route};
+use crate::cni::result::{CniResult, RouteEntry};
+use crate::wire::{self, Plan};
 
 /// Succeeds if everything that ADD made is there. What plugins chained behind have changed since,
 /// the MAC address or the MTU say, stands in the previous result and counts as it stands there.
@@ -14,7 +14,7 @@ pub async fn run(call: &Call) -> Result<(), CniError> {
     let previous = call.config.previous()?.ok_or_else(|| {
         CniError::new(Code::CONFIG, "prevResult is missing: CHECK compares with it")
     })?;
-    let plan = plan(call, &previous)?;
+    let mut plan = plan(call, &previous)?;
     let known = call.client.attachments(&call.key()).await?;
     let attachment = known.first().ok_or_else(|| {
         let (container, ifname) = (&call.environment.container, &call.environment.ifname);
@@ -28,6 +28,13 @@ pub async fn run(call: &Call) -> Result<(), CniError> {
             "address {ip} of prevResult does not belong to the container"
         )));
     }
+    plan.routes = call.routes(&attachment.gateways);
+    // What ADD has not made, because the Pod had a default route, is not missing.
+    plan.default_via = attachment.gateways.clone();
+    plan.default_via.retain(|via| {
+        let made = |route: &RouteEntry| route.dst.prefix_len() == 0 && route.gw == Some(*via);
+        previous.routes.iter().any(made)
+    });
     wire::check(&plan).await.map_err(CniError::from)
 }
 
@@ -54,12 +61,9 @@ fn plan(call: &Call, previous: &CniResult) -> Result<Plan, CniError> {
         ips: ips.map(|ip| ip.address).collect(),
         // Not compared; any valid value will do where the result's version has none.
         mtu: pod.mtu.unwrap_or(wire::MIN_MTU),
-        routes: call
-            .config
-            .routes
-            .iter()
-            .map(|route| Route { dst: route.dst, via: route.gw })
-            .collect(),
+        routes: Vec::new(),
+        default_via: Vec::new(),
+        hairpin: call.config.hairpin,
         multicast_route: previous
             .ips
             .iter()

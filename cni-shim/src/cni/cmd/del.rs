@@ -2,7 +2,7 @@
 
 use super::Call;
 use crate::cni::error::CniError;
-use crate::wire;
+use crate::{fault, wire};
 
 /// Removes the veth pair by the host's end, then frees the addresses of (container, interface), in
 /// that order: an address is not free while something still answers to it. Needs neither the
@@ -14,6 +14,7 @@ use crate::wire;
 pub async fn run(call: &Call) -> Result<(), CniError> {
     let environment = &call.environment;
     wire::detach(&environment.container, &environment.ifname).await?;
+    fault::point("unwired");
     let key = call.key();
     call.patiently(|| call.client.detach(&key)).await.map(drop)
 }

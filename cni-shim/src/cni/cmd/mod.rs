@@ -3,11 +3,14 @@
 pub mod add;
 pub mod check;
 pub mod del;
+pub mod gc;
 pub mod status;
 pub mod version;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::Instant;
 use weft_api::attach::AttachmentQuery;
 
@@ -15,6 +18,7 @@ use super::config::Config;
 use super::env::Environment;
 use super::error::CniError;
 use crate::client::{Client, ClientError};
+use crate::wire::Route;
 
 /// The first pause between two attempts to reach the daemon; it doubles up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -43,7 +47,20 @@ impl Call {
         AttachmentQuery {
             container: Some(self.environment.container.clone()),
             ifname: Some(self.environment.ifname.clone()),
+            network: None,
         }
+    }
+
+    /// The routes of the configuration: without a gateway of its own, a route goes through the
+    /// host where the Pod asked for a way out, and is on the link otherwise.
+    fn routes(&self, gateways: &[IpAddr]) -> Vec<Route> {
+        let way_out = |dst: &IpNet| {
+            gateways.iter().find(|gateway| gateway.is_ipv4() == dst.addr().is_ipv4()).copied()
+        };
+        let routes = self.config.routes.iter();
+        routes
+            .map(|route| Route { dst: route.dst, via: route.gw.or(way_out(&route.dst)) })
+            .collect()
     }
 
     /// The Pod's namespace, as the environment wrote it.

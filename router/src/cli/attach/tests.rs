@@ -77,11 +77,7 @@ impl Stub {
         let request = AttachRequest {
             container: "c".into(),
             ifname: "eth0".into(),
-            namespace: None,
-            pod: None,
-            labels: Default::default(),
-            ports: Vec::new(),
-            ips: Vec::new(),
+            ..AttachRequest::default()
         };
         let outcome = block_on(async {
             let listener = tokio::net::UnixListener::bind(&socket).unwrap();
@@ -122,11 +118,8 @@ fn attachment() -> Attachment {
     Attachment {
         container: "c".into(),
         ifname: "eth0".into(),
-        namespace: None,
-        pod: None,
-        labels: Default::default(),
-        ports: Vec::new(),
         mac: "0a:58:0a:20:00:01".into(),
         ips: vec!["10.32.0.1/12".parse().unwrap()],
+        ..Attachment::default()
     }
 }

@@ -1,6 +1,6 @@
 //! The interfaces that have addresses.
 
-use weft_api::attach::Attachment;
+use weft_api::attach::{Attachment, EXPOSED};
 
 use super::{clean, width};
 
@@ -12,14 +12,15 @@ const USUAL_IFNAME: &str = "eth0";
 /// `weft ps`: container, MAC and addresses; then the interface where it is not `eth0`, and the Pod.
 pub(in crate::cli) fn ps(attachments: &[Attachment]) -> String {
     let mut sorted: Vec<_> = attachments.iter().collect();
-    sorted.sort_by_key(|row| (&row.container, &row.ifname));
+    // The host itself comes first, as it did with Weave.
+    sorted.sort_by_key(|row| (row.container != EXPOSED, &row.container, &row.ifname));
     let ids: Vec<_> = sorted.iter().map(|row| short_id(&row.container)).collect();
     let ips: Vec<_> = sorted.iter().map(|row| joined(row)).collect();
     let (id_width, ip_width) = (width(&ids, SHORT_ID), width(&ips, 0));
     let mut text = String::new();
     for ((row, id), ips) in sorted.into_iter().zip(ids).zip(ips) {
         let mut line = format!("{id:id_width$} {} {ips:ip_width$}", clean(&row.mac));
-        if row.ifname != USUAL_IFNAME {
+        if row.ifname != USUAL_IFNAME && row.container != EXPOSED {
             line.push_str(&format!(" {}", clean(&row.ifname)));
         }
         if let Some(pod) = &row.pod {
@@ -60,24 +61,25 @@ pub(super) mod tests {
             ifname: ifname.into(),
             namespace: pod.map(|_| "default".into()),
             pod: pod.map(str::to_owned),
-            labels: Default::default(),
-            ports: Vec::new(),
             mac: "0a:58:0a:20:00:01".into(),
             ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            ..Attachment::default()
         }
     }
 
-    /// A namespace, and a container with two interfaces.
+    /// The host, a namespace, and a container with two interfaces.
     pub(in crate::cli::render) fn example() -> Vec<Attachment> {
         let id = "5f0c2b7e9d1a".repeat(5) + "abcd";
         vec![
             attachment(&id, "net1", Some("web-0"), &["10.32.0.3/12"]),
             attachment(&id, "eth0", Some("web-0"), &["10.32.0.2/12", "fd00:77::2/48"]),
             attachment("/run/netns/a", "eth0", None, &["10.32.0.1/12"]),
+            attachment(EXPOSED, "weft", None, &["10.32.0.4/12"]),
         ]
     }
 
     pub(in crate::cli::render) const EXAMPLE: &str = "\
+weft:expose  0a:58:0a:20:00:01 10.32.0.4/12
 /run/netns/a 0a:58:0a:20:00:01 10.32.0.1/12
 5f0c2b7e9d1a 0a:58:0a:20:00:01 10.32.0.2/12 fd00:77::2/48 default/web-0
 5f0c2b7e9d1a 0a:58:0a:20:00:01 10.32.0.3/12               net1 default/web-0

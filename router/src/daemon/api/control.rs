@@ -17,6 +17,7 @@ use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 use super::{Call, Command, Door, Reply};
 use crate::config::PeerAddr;
+use crate::daemon::engine::refuse_own;
 
 /// Why the control socket could not be made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,7 @@ fn router() -> axum::Router<Door> {
         .route(path::CONNECT, post(connect))
         .route(path::FORGET, post(forget))
         .route(path::ATTACHMENTS, get(attachments).post(attach).delete(detach))
+        .route(path::EXPOSE, post(expose).delete(hide))
         .fallback(unknown)
 }
 
@@ -164,8 +166,19 @@ async fn attach(State(door): State<Door>, request: Body<AttachRequest>) -> Answe
     if request.ifname.contains('/') {
         return Err(invalid(format!("ifname {:?} must not have a slash", request.ifname)));
     }
-    match door.call(Call::Attach(request)).await.map_err(Failure)? {
-        Reply::Attach(reply) => Ok(Json(reply)),
+    let query =
+        AttachmentQuery { container: Some(request.container.clone()), ..Default::default() };
+    refuse_own(&query).map_err(invalid)?;
+    attached(&door, Call::Attach(request)).await
+}
+
+async fn expose(State(door): State<Door>) -> Answer<AttachReply> {
+    attached(&door, Call::Expose).await
+}
+
+async fn attached(door: &Door, call: Call) -> Answer<AttachReply> {
+    match door.call(call).await.map_err(Failure)? {
+        Reply::Attach(reply) => Ok(Json(*reply)),
         Reply::Detach(_) | Reply::Targets(_) => Err(mixed_up()),
     }
 }
@@ -178,7 +191,16 @@ async fn detach(
     if query.container.is_none() {
         return Err(invalid("say which container to detach".to_owned()));
     }
-    match door.call(Call::Detach(query)).await.map_err(Failure)? {
+    refuse_own(&query).map_err(invalid)?;
+    detached(&door, Call::Detach(query)).await
+}
+
+async fn hide(State(door): State<Door>) -> Answer<DetachReply> {
+    detached(&door, Call::Hide).await
+}
+
+async fn detached(door: &Door, call: Call) -> Answer<DetachReply> {
+    match door.call(call).await.map_err(Failure)? {
         Reply::Detach(reply) => Ok(Json(reply)),
         Reply::Attach(_) | Reply::Targets(_) => Err(mixed_up()),
     }

@@ -24,6 +24,8 @@ pub(super) use status::serve as serve_status;
 pub(super) enum Call {
     Attach(AttachRequest),
     Detach(AttachmentQuery),
+    Expose,
+    Hide,
     Connect { peers: Vec<PeerAddr>, replace: bool },
     Forget { peers: Vec<PeerAddr> },
 }

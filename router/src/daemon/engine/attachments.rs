@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tracing::{info, warn};
-use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
+use weft_api::attach::{
+    AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply, EXPOSED, Outbound,
+};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_dataplane::mac_for;
 use weft_gossip::Time;
@@ -33,26 +35,62 @@ impl Attachments {
     fn list(&self) -> Vec<&Attachment> {
         self.standing.values().collect()
     }
+
+    pub(super) fn get(&self, key: &(String, String)) -> Option<&Attachment> {
+        self.standing.get(key)
+    }
+
+    pub(super) fn insert(&mut self, attachment: Attachment) {
+        self.standing.insert(key(&attachment.container, &attachment.ifname), attachment);
+    }
+
+    pub(super) fn remove(&mut self, key: &(String, String)) -> Option<Attachment> {
+        self.standing.remove(key)
+    }
 }
 
-fn key(container: &str, ifname: &str) -> (String, String) {
+pub(super) fn key(container: &str, ifname: &str) -> (String, String) {
     (container.to_owned(), ifname.to_owned())
 }
 
 /// The key under which the allocator keeps the addresses. An interface's name has no slash, so the
 /// last one separates.
-fn allocation_key(container: &str, ifname: &str) -> String {
+pub(super) fn allocation_key(container: &str, ifname: &str) -> String {
     format!("{container}/{ifname}")
 }
 
-fn matches(query: &AttachmentQuery, container: &str, ifname: &str) -> bool {
+fn matches(query: &AttachmentQuery, container: &str, ifname: &str, network: Option<&str>) -> bool {
     query.container.as_deref().is_none_or(|c| c == container)
         && query.ifname.as_deref().is_none_or(|i| i == ifname)
+        && query.network.as_deref().is_none_or(|n| Some(n) == network)
+}
+
+fn selects(query: &AttachmentQuery, a: &Attachment) -> bool {
+    matches(query, &a.container, &a.ifname, a.network.as_deref())
+}
+
+fn selects_request(query: &AttachmentQuery, r: &AttachRequest) -> bool {
+    matches(query, &r.container, &r.ifname, r.network.as_deref())
 }
 
 impl Engine {
     /// Asks for addresses for one interface. The answer is the same when the call is repeated.
     pub(in crate::daemon) fn attach(&mut self, call: CallId, request: AttachRequest, now: Time) {
+        self.attach_by(call, request, now + ATTACH_DEADLINE, now);
+        self.settle(now);
+    }
+
+    pub(super) fn attach_by(
+        &mut self,
+        call: CallId,
+        request: AttachRequest,
+        deadline: Time,
+        now: Time,
+    ) {
+        if request.outbound.is_some() && !self.exposure.is_set() {
+            self.attach_when_exposed(call, request, deadline, now);
+            return;
+        }
         if let Some(standing) =
             self.attachments.standing.get(&key(&request.container, &request.ifname))
         {
@@ -69,16 +107,15 @@ impl Engine {
                     ),
                 })
             } else {
-                Ok(Reply::Attach(self.reply_for(standing.clone())))
+                Ok(self.reply_for(standing.clone()))
             };
             self.outputs.push_back(Output::Reply { call, result });
             return;
         }
         let allocation = allocation_key(&request.container, &request.ifname);
         let wanted = Request { wanted: request.ips.clone() };
-        let id = self.node.allocate(&allocation, wanted, now + ATTACH_DEADLINE, now);
+        let id = self.node.allocate(&allocation, wanted, deadline, now);
         self.attachments.pending.insert(id, (call, request));
-        self.settle(now);
     }
 
     pub(super) fn handle_allocated(
@@ -87,6 +124,9 @@ impl Engine {
         result: Result<Vec<IpNet>, AllocateError>,
         now: Time,
     ) {
+        if self.handle_own_allocated(id, &result) {
+            return;
+        }
         let Some((call, request)) = self.attachments.pending.remove(&id) else { return };
         let ips = match result {
             Ok(ips) => ips,
@@ -101,6 +141,10 @@ impl Engine {
             self.node.release(&allocation_key(&request.container, &request.ifname), now);
             return;
         };
+        let (gateways, masqueraded) = match &request.outbound {
+            Some(outbound) => (self.gateways(&ips), masqueraded(outbound, &ips)),
+            None => (Vec::new(), Vec::new()),
+        };
         let attachment = Attachment {
             mac: mac_for(first.addr()).to_string(),
             container: request.container,
@@ -110,13 +154,22 @@ impl Engine {
             labels: request.labels,
             ports: request.ports,
             ips,
+            network: request.network,
+            gateways,
+            masqueraded,
         };
         info!(container = attachment.container, ips = join(&attachment.ips), "attached");
-        let reply = Reply::Attach(self.reply_for(attachment.clone()));
-        self.attachments
-            .standing
-            .insert(key(&attachment.container, &attachment.ifname), attachment);
+        let reply = self.reply_for(attachment.clone());
+        self.attachments.insert(attachment);
+        self.tell_host_changes();
         self.save_attachments(call, reply);
+    }
+
+    /// The host's addresses of the families that a Pod has.
+    fn gateways(&self, ips: &[IpNet]) -> Vec<IpAddr> {
+        let own = self.exposed().into_iter().flat_map(|own| own.ips.iter().map(IpNet::addr));
+        own.filter(|gateway| ips.iter().any(|ip| ip.addr().is_ipv4() == gateway.is_ipv4()))
+            .collect()
     }
 
     /// Frees what belongs to the attachments that the query selects, and waiting requests for them.
@@ -125,26 +178,28 @@ impl Engine {
             .attachments
             .pending
             .iter()
-            .filter(|(_, (_, request))| matches(query, &request.container, &request.ifname))
+            .filter(|(_, (_, request))| selects_request(query, request))
             .map(|(id, _)| *id)
             .collect();
+        for (call, request) in self.exposure.withdraw(|request| selects_request(query, request)) {
+            self.outputs
+                .push_back(Output::Reply { call, result: Err(detached_meanwhile(&request)) });
+        }
         for id in waiting {
             self.node.cancel(id, now);
             if let Some((call, request)) = self.attachments.pending.remove(&id) {
                 // It may have been decided already and wait only for the disk.
                 self.node.release(&allocation_key(&request.container, &request.ifname), now);
-                let message =
-                    format!("{} of {} was detached meanwhile", request.ifname, request.container);
-                let body = ErrorBody { code: ErrorCode::Conflict, message };
-                self.outputs.push_back(Output::Reply { call, result: Err(body) });
+                let result = Err(detached_meanwhile(&request));
+                self.outputs.push_back(Output::Reply { call, result });
             }
         }
         let selected: Vec<(String, String)> = self
             .attachments
             .standing
-            .keys()
-            .filter(|(container, ifname)| matches(query, container, ifname))
-            .cloned()
+            .iter()
+            .filter(|(_, attachment)| attachment.container != EXPOSED && selects(query, attachment))
+            .map(|(key, _)| key.clone())
             .collect();
         let mut detached = Vec::new();
         for key in selected {
@@ -155,17 +210,20 @@ impl Engine {
             info!(container = attachment.container, ips = join(&attachment.ips), "detached");
         }
         self.tables_changed |= !detached.is_empty();
+        self.tell_host_changes();
         self.save_attachments(call, Reply::Detach(DetachReply { detached }));
         self.settle(now);
     }
 
-    /// The attachments that the query selects.
+    /// The attachments that the query selects, the host's own first.
     pub(in crate::daemon) fn select(&self, query: &AttachmentQuery) -> Vec<Attachment> {
-        self.attachments
+        let (own, pods): (Vec<_>, Vec<_>) = self
+            .attachments
             .iter()
-            .filter(|a| matches(query, &a.container, &a.ifname))
+            .filter(|a| selects(query, a))
             .cloned()
-            .collect()
+            .partition(|a| a.container == EXPOSED);
+        own.into_iter().chain(pods).collect()
     }
 
     /// Frees addresses that no attachment holds: a crash came between the two files, and nobody was
@@ -195,23 +253,42 @@ impl Engine {
         }
     }
 
-    fn reply_for(&self, attachment: Attachment) -> AttachReply {
-        AttachReply { attachment, bridge: self.settings.bridge.clone(), mtu: self.settings.mtu }
+    pub(super) fn reply_for(&self, attachment: Attachment) -> Reply {
+        let (bridge, mtu) = (self.settings.bridge.clone(), self.settings.mtu);
+        Reply::Attach(Box::new(AttachReply { attachment, bridge, mtu }))
     }
 
     /// Saves the attachments; the answer goes out when they are on disk.
-    fn save_attachments(&mut self, call: CallId, reply: Reply) {
+    pub(super) fn save_attachments(&mut self, call: CallId, reply: Reply) {
+        let token = self.write_attachments();
+        self.unsaved.entry(token).or_default().push((call, reply));
+    }
+
+    /// Saves the attachments and answers the token of the write.
+    pub(super) fn write_attachments(&mut self) -> u64 {
         self.tables_changed = true;
         let bytes = serde_json::to_vec(&self.attachments.list())
             .expect("invariant: maps of strings and numbers are always JSON");
         self.next_token += 1;
         let token = self.next_token;
         self.outputs.push_back(Output::Save { kind: Kind::Attachments, token, bytes });
-        self.unsaved.entry(token).or_default().push((call, reply));
+        token
     }
 }
 
-fn code_of(error: &AllocateError) -> ErrorCode {
+/// Which of a Pod's addresses leave the mesh under the host's.
+fn masqueraded(outbound: &Outbound, ips: &[IpNet]) -> Vec<IpAddr> {
+    let exempt = |ip: &IpAddr| outbound.exempt.iter().any(|range| range.contains(ip));
+    let ips = ips.iter().map(IpNet::addr).filter(|_| outbound.masquerade);
+    ips.filter(|ip| !exempt(ip)).collect()
+}
+
+fn detached_meanwhile(request: &AttachRequest) -> ErrorBody {
+    let message = format!("{} of {} was detached meanwhile", request.ifname, request.container);
+    ErrorBody { code: ErrorCode::Conflict, message }
+}
+
+pub(super) fn code_of(error: &AllocateError) -> ErrorCode {
     match error {
         AllocateError::OutsideRange { .. }
         | AllocateError::Reserved(_)
@@ -224,6 +301,6 @@ fn code_of(error: &AllocateError) -> ErrorCode {
     }
 }
 
-fn join(ips: &[IpNet]) -> String {
+pub(super) fn join(ips: &[IpNet]) -> String {
     ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -10,6 +10,7 @@
 //! they depend on was reported as done.
 
 mod attachments;
+mod expose;
 mod output;
 mod peers;
 mod rejoin;
@@ -26,12 +27,15 @@ use tracing::{info, warn};
 use weft_api::attach::Attachment;
 use weft_api::peers::TargetsReply;
 use weft_crypto::{Identity, PeerName};
+use weft_dataplane::Mac;
 use weft_gossip::ipam::Route;
 use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Time};
 
 use super::links::LinkId;
 use super::store::Kind;
 use attachments::Attachments;
+use expose::Exposure;
+pub(super) use expose::{HostState, refuse_own};
 pub(super) use output::{CallId, Output, Reply};
 pub(super) use peers::{LinkInfo, Verdict};
 use peers::{PeerLink, Peers};
@@ -49,6 +53,7 @@ pub(super) struct Settings {
     pub(super) port: u16,
     pub(super) ranges: Vec<IpNet>,
     pub(super) bridge: String,
+    pub(super) bridge_mac: Mac,
     pub(super) mtu: u32,
     pub(super) discovery: bool,
     pub(super) conn_limit: usize,
@@ -85,6 +90,7 @@ pub(super) struct Engine {
     connector: Connector,
     peers: Peers,
     attachments: Attachments,
+    exposure: Exposure,
     rejoin: Rejoin,
     outputs: VecDeque<Output>,
     /// Answers that wait for a write, by its token.
@@ -116,6 +122,7 @@ impl Engine {
             connector: Connector::new(connector_config, seed),
             peers: Peers::new(settings.name, settings.conn_limit),
             attachments: Attachments::new(restored.attachments),
+            exposure: Exposure::new(),
             rejoin: Rejoin::new(restored.peers),
             outputs: VecDeque::new(),
             unsaved: BTreeMap::new(),
@@ -125,6 +132,7 @@ impl Engine {
             settings,
         };
         engine.release_orphans(now);
+        engine.restore_exposure();
         let targets = match restored.targets {
             Some(saved) if saved.launch == engine.settings.launch_peers => saved.targets,
             _ => engine.settings.launch_peers.clone(),
@@ -164,7 +172,10 @@ impl Engine {
             Kind::Gossip => self.node.persisted(token, now),
             Kind::Attachments | Kind::Targets | Kind::Peers => {
                 for (call, reply) in self.unsaved.remove(&token).unwrap_or_default() {
-                    self.outputs.push_back(Output::Reply { call, result: Ok(reply) });
+                    self.answer(call, reply);
+                }
+                if kind == Kind::Attachments {
+                    self.handle_exposure_saved(token);
                 }
             }
         }
@@ -280,6 +291,11 @@ impl Engine {
     /// The Pods' interfaces on this node.
     pub(super) fn attachments(&self) -> impl Iterator<Item = &Attachment> {
         self.attachments.iter()
+    }
+
+    /// The bridge's MAC, which the host's own addresses have.
+    pub(super) fn bridge_mac(&self) -> Mac {
+        self.settings.bridge_mac
     }
 
     /// Whether a Pod could be served now.

@@ -7,6 +7,7 @@ use weft_api::peers::TargetsReply;
 use weft_crypto::PeerName;
 use weft_gossip::Endpoint;
 
+use super::HostState;
 use crate::daemon::links::LinkId;
 use crate::daemon::store::Kind;
 
@@ -16,7 +17,7 @@ pub(in crate::daemon) type CallId = u64;
 /// An answer to a call that changes something.
 #[derive(Debug)]
 pub(in crate::daemon) enum Reply {
-    Attach(AttachReply),
+    Attach(Box<AttachReply>),
     Detach(DetachReply),
     Targets(TargetsReply),
 }
@@ -36,6 +37,9 @@ pub(in crate::daemon) enum Output {
     /// Send a probe along the link's data path; then, if it is answered,
     /// [`super::Engine::handle_confirmed`].
     Probe { peer: PeerName, link: LinkId },
+    /// Make the host look so; then [`super::Engine::handle_host`] with the token. Of several, the
+    /// last one counts.
+    Host { token: u64, state: HostState },
     /// Answer a call.
     Reply { call: CallId, result: Result<Reply, ErrorBody> },
 }

@@ -1,5 +1,7 @@
 //! The engine without a network: what it asks for, and in which order.
 
+mod expose;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ fn founder(n: u8, restored: Restored) -> Engine {
         port: 6783,
         ranges: vec!["10.32.0.0/12".parse().unwrap()],
         bridge: "weft".to_owned(),
+        bridge_mac: Mac::new([0x0a, 0x59, 0, 0, 0, n]),
         mtu: 1395,
         discovery: true,
         conn_limit: 2,
@@ -66,6 +69,7 @@ fn drain(
                 disk.insert(name, bytes);
                 engine.handle_saved(kind, token, now);
             }
+            Output::Host { token, .. } => engine.handle_host(token, Ok(()), now),
             other => left.push(other),
         }
     }
@@ -91,16 +95,12 @@ fn request(container: &str) -> weft_api::attach::AttachRequest {
     weft_api::attach::AttachRequest {
         container: container.to_owned(),
         ifname: "eth0".to_owned(),
-        namespace: None,
-        pod: None,
-        labels: BTreeMap::new(),
-        ports: Vec::new(),
-        ips: Vec::new(),
+        ..Default::default()
     }
 }
 
 fn query(container: &str) -> AttachmentQuery {
-    AttachmentQuery { container: Some(container.to_owned()), ifname: None }
+    AttachmentQuery { container: Some(container.to_owned()), ..Default::default() }
 }
 
 fn link(id: u64, peer: u8, dialled: bool, boot_id: u64, dial_number: u64) -> LinkInfo {

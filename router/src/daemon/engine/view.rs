@@ -63,6 +63,7 @@ impl Engine {
         let mut warnings = self.settings.warnings.clone();
         warnings.extend(self.node.warnings());
         warnings.extend(self.data_failure.clone());
+        warnings.extend(self.exposure.warning());
         warnings
     }
 

@@ -5,8 +5,9 @@ use netlink_packet_route::link::{
 };
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec};
 use tracing::{info, warn};
+use weft_dataplane::Mac;
 
-use super::{HostError, controller_of, link, links, name_of};
+use super::{HostError, controller_of, link, links, mac_of, name_of};
 
 /// The name of the TAP.
 pub(in crate::daemon) const TAP_NAME: &str = "weft-tap";
@@ -21,6 +22,7 @@ pub(in crate::daemon) struct Bridge {
     handle: Handle,
     name: String,
     index: u32,
+    mac: Mac,
 }
 
 impl Bridge {
@@ -49,7 +51,11 @@ impl Bridge {
                     .map_err(HostError::during(format!("make bridge {name}")))?;
             }
         }
-        let index = index_of(&handle, name).await?;
+        let found = link(&handle, name).await?;
+        let found = found.ok_or_else(|| HostError::Gone { name: name.to_owned() })?;
+        let index = found.header.index;
+        // One that stands may have another than an earlier daemon would have given it.
+        let mac = Mac::new(mac_of(&found).unwrap_or(mac));
         let message = LinkUnspec::new_with_index(index).mtu(mtu).up().build();
         handle
             .link()
@@ -57,7 +63,24 @@ impl Bridge {
             .execute()
             .await
             .map_err(HostError::during(format!("bring up bridge {name}")))?;
-        Ok(Self { handle, name: name.to_owned(), index })
+        Ok(Self { handle, name: name.to_owned(), index, mac })
+    }
+
+    /// Its MAC address.
+    pub(in crate::daemon) fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Makes the TAP a port: it learns no addresses (they are derived, not learnt), and it alone
@@ -113,13 +136,6 @@ impl Bridge {
             .await
             .map_err(HostError::during(format!("remove bridge {}", self.name)))?;
         Ok(true)
-    }
-}
-
-async fn index_of(handle: &Handle, name: &str) -> Result<u32, HostError> {
-    match link(handle, name).await? {
-        Some(found) => Ok(found.header.index),
-        None => Err(HostError::Gone { name: name.to_owned() }),
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! All by rtnetlink, in the network namespace that the daemon was started in.
 
+mod addresses;
 mod bridge;
+mod masquerade;
+mod outbound;
 mod routes;
 
 use futures_util::TryStreamExt;
@@ -11,6 +14,7 @@ use rtnetlink::Handle;
 use rtnetlink::packet_route::AddressFamily;
 
 pub(super) use bridge::{Bridge, TAP_NAME};
+pub(super) use outbound::{HostDone, Outbound};
 pub(super) use routes::{overlapping_route, underlay_mtu};
 
 /// What the kernel refused.
@@ -40,6 +44,20 @@ pub enum HostError {
     Gone {
         /// The interface.
         name: String,
+    },
+    /// A kernel setting could not be read or written.
+    #[error("cannot set {path}: {source}")]
+    Sysctl {
+        /// Its file.
+        path: std::path::PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// nftables refused.
+    #[error("cannot masquerade what leaves the mesh: {why}")]
+    Nft {
+        /// What nft said.
+        why: String,
     },
 }
 
@@ -83,6 +101,14 @@ async fn links(handle: &Handle) -> Result<Vec<LinkMessage>, HostError> {
 fn name_of(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// The interface's MAC address.
+fn mac_of(link: &LinkMessage) -> Option<[u8; 6]> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok(),
         _ => None,
     })
 }
