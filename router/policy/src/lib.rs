@@ -1,6 +1,6 @@
 //! Kubernetes NetworkPolicy: objects read from manifests, connections decided by them.
 //!
-//! [`parse`] reads `NetworkPolicy`, `Namespace` and `Pod` from YAML or JSON, with the validation of the
+//! [`parse()`] reads `NetworkPolicy`, `Namespace` and `Pod` from YAML or JSON, with the validation of the
 //! Kubernetes API. A [`Cluster`] holds what was read; [`Cluster::evaluate`] answers for one
 //! [`Connection`] whether it may be opened, and which policy and rule decided. [`Matrix`] asks that of
 //! every pair of Pods. [`nft::Ruleset`] is the same for the kernel of one node, as nftables.

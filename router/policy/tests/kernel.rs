@@ -1,5 +1,5 @@
-//! The kernel takes what is written for it: rulesets and transactions, in a network namespace of their
-//! own that ends with the process. Needs root and nft.
+//! The kernel takes what is written for it, rulesets and transactions, and does what the interpreter
+//! says. All in namespaces that end with the process. Needs root, nft, ip and socat.
 #![allow(clippy::unwrap_used, reason = "a harness of tests: what is malformed must fail")]
 
 #[allow(dead_code, reason = "what the other tests use of it")]
@@ -8,15 +8,15 @@ mod cluster;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
-use weft_policy::Cluster;
-use weft_policy::nft::Ruleset;
+use weft_policy::nft::{Fate, Packet, PacketState, Payload, Ruleset};
+use weft_policy::{Cluster, Protocol, parse};
 
 /// Pairs of clusters that are tried.
 const PAIRS: usize = 12;
@@ -35,7 +35,7 @@ fn clusters(count: usize) -> Vec<Cluster> {
 /// It fails.
 fn in_namespace(directory: &Path, script: &str) -> String {
     let mut unshare = Command::new("unshare");
-    let output = unshare.args(["-n", "sh", "-euc", script]).current_dir(directory).output();
+    let output = unshare.args(["-n", "-m", "sh", "-euc", script]).current_dir(directory).output();
     let output = output.expect("unshare must be there to run: see docs/testing.md");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {errors}");
@@ -66,9 +66,7 @@ fn content(listing: &str) -> BTreeMap<String, Vec<Value>> {
 
 #[test]
 fn the_kernel_takes_rulesets_and_the_changes_between_them() {
-    let directory = std::env::temp_dir().join(format!("weft-policy-{}", std::process::id()));
-    fs::create_dir(&directory).unwrap();
-    let removed = Removed(directory.clone());
+    let directory = Removed::new("rulesets");
     let clusters = clusters(2 * PAIRS);
     for (index, pair) in clusters.chunks(2).enumerate() {
         let is_local = |pod: &weft_policy::Pod| pod.node.as_deref() == Some("n0");
@@ -79,22 +77,115 @@ fn the_kernel_takes_rulesets_and_the_changes_between_them() {
             ("change", after.transaction_from(Some(&before))),
             ("after", after.transaction_from(None)),
         ] {
-            fs::write(directory.join(name), transaction.to_json().to_string()).unwrap();
+            fs::write(directory.0.join(name), transaction.to_json().to_string()).unwrap();
         }
         let changed = "nft -j -f before; nft -j -f change; nft -j list ruleset";
-        let changed = content(&in_namespace(&directory, changed));
+        let changed = content(&in_namespace(&directory.0, changed));
         let loaded = "nft -c -j -f after; nft -j -f after; nft -j list ruleset";
-        let loaded = content(&in_namespace(&directory, loaded));
+        let loaded = content(&in_namespace(&directory.0, loaded));
         assert_eq!(changed, loaded, "pair {index}");
         let objects = after.sets.len() + after.maps.len() + after.chains.len();
         let rules = after.chains.values().filter(|lines| !lines.is_empty()).count();
         assert_eq!(loaded.len(), 1 + objects + rules, "pair {index}");
     }
-    drop(removed);
 }
 
-/// Removes a directory, also when a test fails.
-struct Removed(std::path::PathBuf);
+/// What decides in the kernel is what the interpreter says: TCP between two Pods, both ways, in both
+/// families, by number, range and name, to and from blocks and selectors.
+#[test]
+fn the_kernel_does_what_the_interpreter_says() {
+    let mut cluster = Cluster::default();
+    cluster.add(parse("manifests", MANIFESTS).unwrap().objects).unwrap();
+    let ruleset = Ruleset::compile(&cluster, "weft", |_| true);
+    let (mut questions, mut expected) = (String::new(), Vec::new());
+    for (client, from, to) in [
+        ("a", "10.0.0.1", "10.0.0.2"),
+        ("a", "fd00::1", "fd00::2"),
+        ("b", "10.0.0.2", "10.0.0.1"),
+        ("b", "fd00::2", "fd00::1"),
+    ] {
+        for port in [80, 443, 8080, 9000, 9001, 9002] {
+            questions.push_str(&format!("{client} {to} {port}\n"));
+            let [mut side, mut other] = ["weft".to_owned(), "uplink".to_owned()];
+            if client == "b" {
+                std::mem::swap(&mut side, &mut other);
+            }
+            let packet = Packet {
+                from: side,
+                to: other,
+                state: PacketState::New,
+                source: from.parse().unwrap(),
+                destination: to.parse().unwrap(),
+                payload: Payload::Port(Protocol::Tcp, port),
+            };
+            expected.push(match ruleset.run(&packet) {
+                Fate::Passed => format!("{client} {to} {port} passed"),
+                Fate::Dropped => format!("{client} {to} {port} dropped"),
+            });
+        }
+    }
+    let passed = expected.iter().filter(|line| line.ends_with("passed")).count();
+    assert!((8..17).contains(&passed), "the policies say too little: {expected:?}");
+
+    let directory = Removed::new("packets");
+    let ruleset = ruleset.transaction_from(None).to_json().to_string();
+    fs::write(directory.0.join("ruleset"), ruleset).unwrap();
+    fs::write(directory.0.join("questions"), &questions).unwrap();
+    let answers = in_namespace(&directory.0, include_str!("packets.sh"));
+    let got = questions.lines().zip(answers.lines());
+    let got: Vec<_> = got.map(|(question, answer)| format!("{question} {answer}")).collect();
+    assert_eq!(got, expected);
+}
+
+/// Pod a on the node, Pod b elsewhere; both isolated both ways.
+const MANIFESTS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: a, labels: {app: a}}
+spec: {containers: [{ports: [{name: web, containerPort: 8080}]}]}
+status: {podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, labels: {app: b}}
+spec: {containers: [{ports: [{name: web, containerPort: 80}]}]}
+status: {podIPs: [{ip: 10.0.0.2}, {ip: 'fd00::2'}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: a}
+spec:
+  podSelector: {matchLabels: {app: a}}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - {from: [{ipBlock: {cidr: 10.0.0.0/24, except: [10.0.0.1/32]}}], ports: [{port: web}]}
+  - {from: [{podSelector: {matchLabels: {app: b}}}], ports: [{port: 9001, endPort: 9002}]}
+  egress:
+  - {to: [{podSelector: {}}], ports: [{port: web}]}
+  - {ports: [{port: 9000, endPort: 9001}, {port: 443, protocol: UDP}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: b}
+spec:
+  podSelector: {matchLabels: {app: b}}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - {from: [{ipBlock: {cidr: 'fd00::/64', except: ['fd00::2/128']}}]}
+  - {from: [{namespaceSelector: {}}], ports: [{port: web}, {port: 9001}]}
+  egress: [{}]
+";
+
+/// A directory that is removed in the end, also when a test fails.
+struct Removed(PathBuf);
+
+impl Removed {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("weft-{name}-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+}
 
 impl Drop for Removed {
     fn drop(&mut self) {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Serialize;
-use weft_policy::{Cluster, Matrix, Parsed, Peer, Severity, parse};
+use weft_policy::{Cluster, Matrix, Parsed, Peer, PortSpec, Severity, parse};
 
 use super::args::MatrixArgs;
 use super::{Failure, output, render};
@@ -25,7 +25,8 @@ struct Document {
 
 /// Prints the table of the files' Pods.
 pub(super) fn matrix(args: &MatrixArgs) -> Result<(), Failure> {
-    let (cluster, remarks) = read(&args.files)?;
+    let (cluster, mut remarks) = read(&args.files)?;
+    remarks.extend(unknown_port(&cluster, &args.port));
     output::complain(&remarks.join("\n"));
     let matrix = Matrix::new(&cluster, &args.port);
     let pods: Vec<_> = cluster.pods.iter().map(weft_policy::Pod::full_name).collect();
@@ -123,6 +124,14 @@ fn unknown_addresses(cluster: &Cluster) -> Option<String> {
             cluster.pods.len()
         )
     })
+}
+
+/// A name that no Pod gives a port, which may be a slip of the pen.
+fn unknown_port(cluster: &Cluster, port: &PortSpec) -> Option<String> {
+    let PortSpec::Name(name, protocol) = port else { return None };
+    let unknown = cluster.pods.iter().all(|pod| pod.numbers(name, *protocol).next().is_none());
+    unknown
+        .then(|| format!("no Pod has a port {port}: give a number, or a name from a containerPort"))
 }
 
 #[cfg(test)]

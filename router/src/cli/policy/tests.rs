@@ -89,6 +89,20 @@ fn what_may_surprise_is_remarked() {
 }
 
 #[test]
+fn a_name_that_no_pod_knows_is_remarked() {
+    let port = "spec: {containers: [{ports: [{name: http, containerPort: 80}]}]}";
+    let (cluster, _) = read_texts(&[&POD.replace("status:", &format!("{port}, status:"))]);
+    let cluster = cluster.unwrap();
+    let remark = |port: &str| unknown_port(&cluster, &port.parse().unwrap());
+    assert_eq!(remark("http/tcp"), None);
+    assert_eq!(remark("80/udp"), None);
+    assert_eq!(
+        remark("http/udp").unwrap(),
+        "no Pod has a port UDP/http: give a number, or a name from a containerPort"
+    );
+}
+
+#[test]
 fn the_document_is_that_of_the_contract() {
     let document = Document {
         port: "TCP/80".into(),
