@@ -18,6 +18,12 @@ use serde_json::Value;
 use crate::Object;
 use field::{Fields, Reader};
 
+/// The most documents of one YAML text: each object of a cluster with 10,000 Pods in its own, and room.
+const MAX_DOCUMENTS: usize = 100_000;
+/// The most nodes of one YAML text: about 400 for each of 10,000 Pods as the API shows them. What
+/// aliases repeat is limited far lower, by the parser's own default.
+const MAX_NODES: usize = 4_000_000;
+
 /// What was read from one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parsed {
@@ -111,7 +117,14 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
         return Ok(values);
     }
     // In YAML 1.2, y and no are strings: names that namespaces and labels have.
-    let options = serde_saphyr::options! { strict_booleans: true };
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_documents: MAX_DOCUMENTS,
+            max_nodes: MAX_NODES,
+            max_events: 2 * MAX_NODES,
+        },
+    };
     serde_saphyr::from_multiple_with_options::<Document>(text, options)
         .map(|documents| documents.into_iter().map(|Document(value)| value).collect())
         .map_err(|error| {

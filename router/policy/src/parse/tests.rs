@@ -81,6 +81,21 @@ fn what_is_no_yaml_is_an_error_in_one_line() {
 }
 
 #[test]
+fn many_documents_are_read_and_a_bomb_is_not() {
+    let pod = |index| format!("{{apiVersion: v1, kind: Pod, metadata: {{name: p{index}}}}}\n---\n");
+    let text: String = (0..2_000).map(pod).collect();
+    assert_eq!(pods_of(&text).len(), 2_000);
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let inner = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+    }
+    assert!(parse("f", &bomb).is_err());
+    assert!(parse("f", &"[".repeat(100_000)).is_err());
+    assert!(parse("f", &"{\"a\":".repeat(100_000)).is_err());
+}
+
+#[test]
 fn a_pod_is_read_as_far_as_it_matters() {
     let text = "
 apiVersion: v1
