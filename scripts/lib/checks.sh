@@ -18,7 +18,7 @@ check_shell() {
 
 check_purity() {
     local crate tree found bad=0
-    for crate in weft-crypto weft-gossip; do
+    for crate in weft-crypto weft-gossip weft-policy; do
         tree=$(cargo tree --locked -p "$crate" -e normal,build --prefix none --format '{p}')
         if found=$(grep -E "^($IMPURE) v" <<<"$tree" | sort -u); then
             printf '%s is pure and must not depend on:\n%s\n' "$crate" "$found" >&2
@@ -32,7 +32,7 @@ check_purity() {
         grep -q "^$crate v" <<<"$tree" || { printf 'the workspace does not depend on %s\n' "$crate" >&2 && bad=1; }
     done
     ((bad == 0)) || return 1
-    say "weft-crypto and weft-gossip are free of sockets and executors"
+    say "weft-crypto, weft-gossip and weft-policy are free of sockets and executors"
 }
 
 # A licence expression is allowed if one of its alternatives (OR, and the older /) has only allowed parts (AND).
