@@ -1,5 +1,5 @@
 //! The container side of Weft: the client of the daemon's socket, the wiring of Pods, and the CNI
-//! plugin `weft-net`.
+//! plugins `weft-net` and `weft-ipam`.
 //!
 //! Nothing here runs for longer than one call, and nothing here decides: addresses come from the
 //! daemon over its socket, and this crate only plugs a Pod's namespace into the bridge accordingly.
@@ -7,7 +7,7 @@
 //! ADD make the same interface.
 //!
 //! Reading order: [`client`] (HTTP and JSON over the socket), [`wire`] (rtnetlink in two
-//! namespaces, undone on failure), [`cni`] (the plugin on top of both).
+//! namespaces, undone on failure), [`cni`] (the plugins on top of both).
 
 pub mod client;
 pub mod cni;

@@ -42,7 +42,7 @@ containerd_start() {
     [[ ! -e $dir ]] || die "containerd runs on host $host already"
     mkdir -p "$dir"/{root,state,cni/net.d,bin}
     if [[ -n ${2:-} ]]; then cp -- "$2" "$dir/cni/net.d/10-weft.conflist"; else default_conflist >"$dir/cni/net.d/10-weft.conflist"; fi
-    for plugin in /usr/lib/cni/* "$WEFT_BIN_DIR/weft-net"; do
+    for plugin in /usr/lib/cni/* "$WEFT_BIN_DIR"/weft-{net,ipam}; do
         if [[ -x $plugin ]]; then ln -sf -- "$plugin" "$dir/bin/"; fi
     done
     cat >"$dir/config.toml" <<TOML

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use weft_cni_shim::cni::{self, Plugin};
+
 fn main() -> ExitCode {
-    weft_cni_shim::cni::main()
+    cni::main(Plugin::Net)
 }

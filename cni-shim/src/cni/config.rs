@@ -130,7 +130,49 @@ impl Config {
     /// [`Code::DECODE`] for what is not JSON, [`Code::VERSION`] for a version that is not spoken,
     /// [`Code::CONFIG`] for wrong values, [`Code::FIELD`] for another plugin's address management.
     pub fn parse(input: &[u8]) -> Result<Self, CniError> {
-        let document = decode(input)?;
+        Self::from_document(decode(input)?)
+    }
+
+    /// Reads the configuration of a plugin that has its addresses from `weft-ipam`: what is meant
+    /// for that stands in `ipam`, the rest is the other plugin's. No way out is asked for unless
+    /// `ipam.defaultRoute` says so, since the network is not ours.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_ipam(input: &[u8]) -> Result<Self, CniError> {
+        const SHARED: [&str; 7] = [
+            "cniVersion",
+            "name",
+            "args",
+            "runtimeConfig",
+            "prevResult",
+            "cni.dev/valid-attachments",
+            "cni.dev/attachments",
+        ];
+        let mut outer = decode(input)?;
+        let ours = outer.get_mut("ipam").map(Value::take);
+        let mut document = match ours {
+            Some(Value::Object(ipam)) => ipam,
+            _ => {
+                return Err(CniError::new(Code::CONFIG, "the configuration has no ipam section"));
+            }
+        };
+        document.remove("type");
+        document.entry("defaultRoute").or_insert(Value::Bool(false));
+        for key in SHARED {
+            document.remove(key);
+            if let Some(value) = outer.get_mut(key) {
+                document.insert(key.to_owned(), value.take());
+            }
+        }
+        // The interface's MAC address is the other plugin's affair.
+        if let Some(config) = document.get_mut("runtimeConfig").and_then(Value::as_object_mut) {
+            config.remove("mac");
+        }
+        Self::from_document(Value::Object(document))
+    }
+
+    fn from_document(document: Value) -> Result<Self, CniError> {
         let asked = document.get("cniVersion").and_then(Value::as_str).unwrap_or_default();
         let version = Version::parse(asked)?;
         let raw: Raw = serde_json::from_value(document).map_err(|error| {
@@ -277,6 +319,25 @@ mod tests {
         assert_eq!(config.valid_attachments, Some(valid));
         assert_eq!(config.routes.len(), 2);
         assert_eq!(config.routes[0].gw, Some("10.32.0.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_ipam_section_is_read_out_of_another_plugins_configuration() {
+        let config = Config::parse_ipam(
+            br#"{"cniVersion":"1.0.0","name":"lan","type":"bridge","mtu":"theirs","ipMasq":true,
+                "ipam":{"type":"weft-ipam","socket":"/tmp/w.sock","routes":[{"dst":"10.0.0.0/8"}]},
+                "runtimeConfig":{"ips":["10.32.0.7"],"mac":"02:00:00:00:00:01"}}"#,
+        )
+        .unwrap();
+        assert_eq!((config.name.as_str(), config.mtu), ("lan", None));
+        assert_eq!(config.socket, Some("/tmp/w.sock".into()));
+        assert_eq!((config.routes.len(), config.ips.len()), (1, 1));
+        assert!(!config.default_route && !config.ip_masq);
+        let none = Config::parse_ipam(br#"{"cniVersion":"1.0.0","name":"lan"}"#).unwrap_err();
+        assert_eq!(
+            (none.code, none.msg.as_str()),
+            (Code::CONFIG, "the configuration has no ipam section")
+        );
     }
 
     #[test]

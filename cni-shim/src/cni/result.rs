@@ -11,8 +11,9 @@ use super::version::Version;
 /// A result, ours or that of the plugins before. Fields that this plugin does not know are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CniResult {
-    /// The interfaces, in the order that the addresses refer to.
-    #[serde(default)]
+    /// The interfaces, in the order that the addresses refer to; none in the result of an IPAM
+    /// plugin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,
     /// The addresses.
     #[serde(default)]

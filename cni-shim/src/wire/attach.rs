@@ -115,6 +115,15 @@ impl Place {
     }
 }
 
+/// The MAC address of an interface in the namespace at `netns`, if it is there.
+///
+/// # Errors
+/// [`WireError::Namespace`] or [`WireError::OwnNamespace`] if that is no Pod's namespace.
+pub async fn mac_of(netns: &Path, ifname: &str) -> Result<Option<Mac>, WireError> {
+    let place = Place::open(netns).await?;
+    Ok(place.pod.link(ifname).await?.and_then(|link| link.mac))
+}
+
 /// Makes an attachment: [`Place::open`] and [`Place::attach`].
 ///
 /// # Errors

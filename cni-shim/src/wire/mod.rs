@@ -21,7 +21,7 @@ mod netlink;
 mod plan;
 mod undo;
 
-pub use attach::{Place, Wired, attach};
+pub use attach::{Place, Wired, attach, mac_of};
 pub use check::check;
 pub use detach::detach;
 pub use error::WireError;

@@ -55,6 +55,10 @@ pub struct AttachRequest {
     /// Addresses asked for by value; empty means one per range, chosen by the daemon.
     #[serde(default)]
     pub ips: Vec<IpNet>,
+    /// The interface's MAC address where somebody else has made it; else it will have the one that
+    /// follows from its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
     /// The network that the interface is part of, where a runtime names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
@@ -79,8 +83,8 @@ pub struct Attachment {
     /// The ports the Pod names.
     #[serde(default)]
     pub ports: Vec<NamedPort>,
-    /// The interface's MAC address, derived from its first address: `0a:58:0a:20:00:01`. The
-    /// bridge's own for [`EXPOSED`].
+    /// The interface's MAC address: derived from its first address, `0a:58:0a:20:00:01`, unless
+    /// somebody else has made the interface. The bridge's own for [`EXPOSED`].
     pub mac: String,
     /// The addresses, each with the prefix length of the range it is from.
     pub ips: Vec<IpNet>,

@@ -71,6 +71,11 @@ pub(super) enum Command {
     ///
     /// Refused while Pods on this host go out through it. That there is none is no error.
     Hide,
+    /// Install the CNI plugins and their configuration for container runtimes
+    ///
+    /// Copies weft-net and weft-ipam from beside weft, waits up to 30 s until the daemon is ready, then
+    /// writes 10-weft.conflist. May be repeated, after an upgrade for instance.
+    SetupCni(SetupCniArgs),
     /// Make cluster secrets
     Secret(SecretArgs),
     /// Print the version
@@ -287,6 +292,19 @@ pub(super) struct MatrixArgs {
     /// Print JSON, for programs
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetupCniArgs {
+    /// Take the configuration and the plugins away again
+    #[arg(long)]
+    pub(super) remove: bool,
+    /// Where the runtime looks for plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub(super) bin_dir: PathBuf,
+    /// Where the runtime looks for configurations
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub(super) conf_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod parse;
 mod policy;
 mod query;
 mod render;
+mod setup_cni;
 
 #[cfg(test)]
 mod tests;
@@ -108,6 +109,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         },
         Command::Expose(args) => attach::expose(&client(socket), args.json),
         Command::Hide => attach::hide(&client(socket)),
+        Command::SetupCni(args) => setup_cni::setup_cni(&client(socket), &args),
         Command::Secret(args) => match args.command {
             SecretCommand::New => secret_new(),
         },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use weft_api::attach::EXPOSED;
+use weft_api::attach::{Attachment, EXPOSED};
 use weft_crypto::PeerName;
 use weft_dataplane::{Hop, Mac, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for};
 
@@ -53,9 +53,16 @@ fn local(engine: &Engine) -> Vec<(IpAddr, Mac)> {
         // The interface has the MAC of its first address, whatever further addresses it has.
         if let Some(first) = attachment.ips.first() {
             let host = attachment.container == EXPOSED;
-            let mac = if host { engine.bridge_mac() } else { mac_for(first.addr()) };
+            let mac = if host { engine.bridge_mac() } else { own_mac(attachment, first.addr()) };
             local.extend(attachment.ips.iter().map(|ip| (ip.addr(), mac)));
         }
     }
     local
+}
+
+/// The MAC that an interface has: the one derived from its address, but where another CNI plugin
+/// has made it.
+fn own_mac(attachment: &Attachment, first: IpAddr) -> Mac {
+    let told = attachment.mac.parse::<weft_cni_shim::wire::Mac>();
+    told.map_or_else(|_| mac_for(first), |mac| Mac::new(mac.0))
 }

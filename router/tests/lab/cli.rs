@@ -104,3 +104,40 @@ fn connect_and_forget_change_the_targets() {
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("no such host:port"), "{}", refused.stderr);
 }
+
+#[test]
+fn setup_cni_installs_what_a_runtime_needs_and_removes_it() {
+    let lab = Lab::up("setup", 1);
+    let (bin, conf) = (lab.dir().join("bin"), lab.dir().join("net.d"));
+    let text = |path: &std::path::Path| path.to_str().expect("an ASCII path").to_owned();
+    let (bin_dir, conf_dir) = (text(&bin), text(&conf));
+    let setup = ["setup-cni", "--bin-dir", &bin_dir, "--conf-dir", &conf_dir];
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    let entries = |dir: &std::path::Path| {
+        let mut names: Vec<_> = std::fs::read_dir(dir)
+            .expect("the folder is there")
+            .map(|entry| entry.expect("it can be read").file_name().into_string().expect("ASCII"))
+            .collect();
+        names.sort();
+        names
+    };
+    for _ in 0..2 {
+        let done = lab.weft(1, &setup);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert_eq!(done.stdout.lines().count(), 3, "{}", done.stdout);
+        assert_eq!(entries(&bin), ["weft-ipam", "weft-net"]);
+        assert_eq!(entries(&conf), ["10-weft.conflist"]);
+    }
+    // It works as it stands.
+    let list = text(&conf.join("10-weft.conflist"));
+    let address = lab.ok(["pod", "1", "a", &list]);
+    assert!(address.starts_with("10."), "{address}");
+    lab.ok(["podcheck", "1", "a"]);
+    lab.ok(["unpod", "1", "a"]);
+    let removal: Vec<_> = setup.iter().chain(&["--remove"]).copied().collect();
+    for lines in [3, 0] {
+        let done = lab.weft(1, &removal);
+        assert_eq!((done.code, done.stdout.lines().count()), (0, lines), "{}", done.stderr);
+        assert!(entries(&bin).is_empty() && entries(&conf).is_empty());
+    }
+}

@@ -8,9 +8,11 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), then the ways in which it can go wrong: [`bad_input`], [`secret`], [`garbage`],
-//! [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`], [`expose`].
+//! [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`],
+//! [`chains`], [`expose`].
 
 mod bad_input;
+mod chains;
 mod cli;
 mod containers;
 mod crash;

@@ -49,7 +49,7 @@ async fn serve(
 
 /// Frees the addresses, which the daemon may have reserved even where its answer did not arrive.
 /// One attempt only: a daemon that is away has kept the runtime waiting long enough.
-async fn give_back(call: &Call, error: CniError) -> CniError {
+pub(in crate::cni) async fn give_back(call: &Call, error: CniError) -> CniError {
     match call.client.detach(&call.key()).await {
         Ok(_) => error,
         Err(second) if second.is_unreachable() => error,
@@ -57,7 +57,8 @@ async fn give_back(call: &Call, error: CniError) -> CniError {
     }
 }
 
-fn request(call: &Call) -> AttachRequest {
+/// What the daemon is asked for.
+pub(in crate::cni) fn request(call: &Call) -> AttachRequest {
     let (config, environment) = (&call.config, &call.environment);
     AttachRequest {
         container: environment.container.clone(),
@@ -67,6 +68,7 @@ fn request(call: &Call) -> AttachRequest {
         labels: config.labels.clone(),
         ports: Vec::new(),
         ips: if config.ips.is_empty() { &environment.ips } else { &config.ips }.clone(),
+        mac: None,
         network: Some(config.name.clone()),
         outbound: (config.default_route || config.ip_masq).then(|| Outbound {
             masquerade: config.ip_masq,
@@ -152,4 +154,20 @@ fn result(
     result.routes.extend(call.config.routes.iter().zip(&plan.routes).map(with_gateway));
     result.dns = result.dns.or_else(|| call.config.dns.clone());
     result
+}
+
+/// The default routes that were made, then those of the configuration with their gateways.
+pub(in crate::cni) fn routes(
+    call: &Call,
+    defaults: &[IpAddr],
+    configured: &[Route],
+) -> Vec<RouteEntry> {
+    let made = defaults.iter().map(|via| RouteEntry {
+        dst: wire::default_destination(*via),
+        gw: Some(*via),
+        other: serde_json::Map::new(),
+    });
+    let configured = call.config.routes.iter().zip(configured);
+    let configured = configured.map(|(entry, route)| RouteEntry { gw: route.via, ..entry.clone() });
+    made.chain(configured).collect()
 }

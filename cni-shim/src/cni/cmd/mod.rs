@@ -43,7 +43,7 @@ impl Call {
     }
 
     /// The attachment's key: the interface too, as a container may have several.
-    fn key(&self) -> AttachmentQuery {
+    pub(super) fn key(&self) -> AttachmentQuery {
         AttachmentQuery {
             container: Some(self.environment.container.clone()),
             ifname: Some(self.environment.ifname.clone()),
@@ -53,7 +53,7 @@ impl Call {
 
     /// The routes of the configuration: without a gateway of its own, a route goes through the
     /// host where the Pod asked for a way out, and is on the link otherwise.
-    fn routes(&self, gateways: &[IpAddr]) -> Vec<Route> {
+    pub(super) fn routes(&self, gateways: &[IpAddr]) -> Vec<Route> {
         let way_out = |dst: &IpNet| {
             gateways.iter().find(|gateway| gateway.is_ipv4() == dst.addr().is_ipv4()).copied()
         };
@@ -71,7 +71,7 @@ impl Call {
 
     /// Repeats `attempt` while the daemon seems to be restarting, for as long as the configuration
     /// allows.
-    async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
+    pub(super) async fn patiently<T, F: Future<Output = Result<T, ClientError>>>(
         &self,
         attempt: impl Fn() -> F,
     ) -> Result<T, CniError> {

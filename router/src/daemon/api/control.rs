@@ -166,6 +166,9 @@ async fn attach(State(door): State<Door>, request: Body<AttachRequest>) -> Answe
     if request.ifname.contains('/') {
         return Err(invalid(format!("ifname {:?} must not have a slash", request.ifname)));
     }
+    if let Some(mac) = &request.mac {
+        mac.parse::<weft_cni_shim::wire::Mac>().map_err(|e| invalid(e.to_string()))?;
+    }
     let query =
         AttachmentQuery { container: Some(request.container.clone()), ..Default::default() };
     refuse_own(&query).map_err(invalid)?;

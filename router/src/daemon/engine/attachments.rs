@@ -146,7 +146,7 @@ impl Engine {
             None => (Vec::new(), Vec::new()),
         };
         let attachment = Attachment {
-            mac: mac_for(first.addr()).to_string(),
+            mac: request.mac.unwrap_or_else(|| mac_for(first.addr()).to_string()),
             container: request.container,
             ifname: request.ifname,
             namespace: request.namespace,

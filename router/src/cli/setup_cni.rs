@@ -1,0 +1,165 @@
+//! `weft setup-cni`: the plugins and the conflist to where container runtimes look for them.
+//!
+//! A runtime takes a conflist as the sign that Pods can be started, so it is written last, in one
+//! step, and only once the daemon can serve them. It is removed first.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weft_api::path::DEFAULT_SOCKET;
+use weft_cni_shim::client::Client;
+
+use super::args::SetupCniArgs;
+use super::{Failure, block_on, output};
+
+/// The conflist. It sorts before those of most others, and runtimes take the first.
+const CONFLIST: &str = "10-weft.conflist";
+
+/// Our plugins, which stand beside `weft`.
+const PLUGINS: [&str; 2] = ["weft-net", "weft-ipam"];
+
+/// How long to wait for the daemon, and between two questions.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Installs, or removes.
+pub(super) fn setup_cni(client: &Client, args: &SetupCniArgs) -> Result<(), Failure> {
+    let done = if args.remove { remove(args)? } else { install(client, args)? };
+    Ok(output::print(&done.iter().map(|line| format!("{line}\n")).collect::<String>())?)
+}
+
+fn install(client: &Client, args: &SetupCniArgs) -> Result<Vec<String>, Failure> {
+    let weft = std::env::current_exe().map_err(|e| failed("find", Path::new("weft"), &e))?;
+    let source = weft.parent().unwrap_or(Path::new("/"));
+    let mut done = Vec::new();
+    for plugin in PLUGINS {
+        let from = source.join(plugin);
+        let bytes = fs::read(&from).map_err(|e| failed("read", &from, &e))?;
+        let to = args.bin_dir.join(plugin);
+        replace(&to, &bytes, 0o755)?;
+        done.push(format!("installed {}", to.display()));
+    }
+    block_on(await_ready(client))?;
+    let socket = client.socket();
+    let socket = (socket != Path::new(DEFAULT_SOCKET)).then_some(socket);
+    let list = conflist(socket, args.bin_dir.join("portmap").exists());
+    let mut text = serde_json::to_string_pretty(&list)
+        .map_err(|e| Failure::Failed(format!("cannot write JSON: {e}")))?;
+    text.push('\n');
+    let to = args.conf_dir.join(CONFLIST);
+    replace(&to, text.as_bytes(), 0o644)?;
+    done.push(format!("installed {}", to.display()));
+    Ok(done)
+}
+
+/// The network for a runtime: the way out masqueraded, Services from inside, ports of the host where
+/// the plugin for them is there.
+fn conflist(socket: Option<&Path>, portmap: bool) -> Value {
+    let mut ours = json!({
+        "type": "weft-net",
+        "ipMasq": true,
+        "hairpinMode": true,
+        "capabilities": {"ips": true},
+    });
+    if let Some(socket) = socket {
+        ours["socket"] = socket.to_string_lossy().into();
+    }
+    let mut plugins = vec![ours];
+    if portmap {
+        plugins.push(json!({
+            "type": "portmap",
+            "snat": true,
+            "capabilities": {"portMappings": true},
+        }));
+    }
+    json!({"cniVersion": "1.0.0", "name": "weft", "plugins": plugins})
+}
+
+async fn await_ready(client: &Client) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let why = match client.status().await {
+            Ok(status) if status.ready => return Ok(()),
+            Ok(status) => Failure::Failed(format!(
+                "weft is not ready, so the conflist was not written: ipam is {}",
+                status.ipam.state
+            )),
+            Err(error) => error.into(),
+        };
+        if tokio::time::Instant::now() + PAUSE > deadline {
+            return Err(why);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn remove(args: &SetupCniArgs) -> Result<Vec<String>, Failure> {
+    let plugins = PLUGINS.map(|plugin| args.bin_dir.join(plugin));
+    let mut done = Vec::new();
+    for path in std::iter::once(args.conf_dir.join(CONFLIST)).chain(plugins) {
+        match fs::remove_file(&path) {
+            Ok(()) => done.push(format!("removed {}", path.display())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(failed("remove", &path, &e)),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes a file beside its place, then puts it there: whoever looks sees the old one or the new
+/// one, and a plugin that is running keeps its own.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir).map_err(|e| failed("make", dir, &e))?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let beside: PathBuf = dir.join(name);
+    let write = || {
+        // What an earlier attempt left may have another mode.
+        let _ = fs::remove_file(&beside);
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|e| failed("write", path, &e))
+}
+
+fn failed(action: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot {action} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_conflist_names_the_socket_and_portmap_where_they_matter() {
+        let plain = conflist(None, false);
+        assert_eq!(plain["plugins"].as_array().map(Vec::len), Some(1));
+        assert_eq!(plain["plugins"][0].get("socket"), None);
+        let list = conflist(Some(Path::new("/tmp/w.sock")), true);
+        assert_eq!(list["plugins"][0]["socket"], "/tmp/w.sock");
+        assert_eq!(list["plugins"][1]["type"], "portmap");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/weft-net");
+        for bytes in [&b"one"[..], b"two"] {
+            replace(&path, bytes, 0o755).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1, "nothing beside it");
+    }
+}
