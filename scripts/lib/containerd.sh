@@ -3,11 +3,12 @@
 # mount namespace, so that the machine's /etc/cni, /opt/cni and containerd are neither used nor touched.
 
 readonly LAB_IMAGE=docker.io/library/weft-lab:1
+readonly LAB_PAUSE_IMAGE=docker.io/library/weft-pause:1
 
 containerd_dir() { printf '%s/containerd\n' "$(host_dir "$1")"; }
 
-# lab_image FILE: writes a docker-archive with busybox and a page to serve. Made from busybox-static, so nothing is
-# fetched from anywhere.
+# lab_image FILE: writes a docker-archive with busybox and a page to serve, as the image of containers and, with a
+# command that only waits, of Pods' sandboxes. Made from busybox-static, so nothing is fetched from anywhere.
 lab_image() {
     local file=$1 busybox work applet layer config
     busybox=$(command -v busybox) || die "no busybox: apt-get install busybox-static"
@@ -27,9 +28,11 @@ lab_image() {
     aarch64) config=$(jq '.architecture = "arm64"' "$work/image/config.json") && printf '%s\n' "$config" >"$work/image/config.json" ;;
     *) die "no image for the architecture $(uname -m)" ;;
     esac
-    jq -n --arg tag "${LAB_IMAGE#docker.io/library/}" \
-        '[{Config: "config.json", RepoTags: [$tag], Layers: ["layer.tar"]}]' >"$work/image/manifest.json"
-    tar --sort=name --mtime=@0 -C "$work/image" -cf "$file" manifest.json config.json layer.tar
+    jq '.config.Cmd = ["/bin/sleep", "1000000"]' "$work/image/config.json" >"$work/image/pause.json"
+    jq -n --arg tag "${LAB_IMAGE#docker.io/library/}" --arg pause "${LAB_PAUSE_IMAGE#docker.io/library/}" \
+        '[{Config: "config.json", RepoTags: [$tag], Layers: ["layer.tar"]},
+          {Config: "pause.json", RepoTags: [$pause], Layers: ["layer.tar"]}]' >"$work/image/manifest.json"
+    tar --sort=name --mtime=@0 -C "$work/image" -cf "$file" manifest.json config.json pause.json layer.tar
     rm -rf -- "$work"
 }
 
@@ -50,17 +53,30 @@ version = 2
 root = "$dir/root"
 state = "$dir/state"
 oom_score = 0
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
     "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.opt"]
 [grpc]
 address = "$dir/containerd.sock"
 [ttrpc]
 address = "$dir/containerd.ttrpc.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "$LAB_PAUSE_IMAGE"
+# A machine that may not raise its own priority before the kernel's memory killer is enough.
+restrict_oom_score_adj = true
+disable_apparmor = true
+stream_server_address = "127.0.0.1"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "$dir/runc"
 TOML
     # /etc/cni need not exist; what has to be made for the mount is removed again.
     if [[ ! -d /etc/cni ]]; then mkdir /etc/cni && : >"$dir/made-etc-cni"; fi
+    # WEFT_SOCKET reaches the plugins of Pods; ctr calls its own.
     # shellcheck disable=SC2016
-    setsid nsenter --net="/run/netns/$(host_ns "$host")" -- unshare --mount --propagation private -- sh -euc '
+    WEFT_SOCKET=$(host_dir "$host")/weft.sock setsid nsenter --net="/run/netns/$(host_ns "$host")" -- unshare --mount --propagation private -- sh -euc '
         mount --bind "$1/cni" /etc/cni
         mount -t tmpfs -o mode=0755 tmpfs /opt
         mkdir -p /opt/cni/bin
@@ -76,6 +92,8 @@ TOML
         mv -- "$(lab_dir)/image.tar.new" "$(lab_dir)/image.tar"
     fi
     lab_ctr "$host" image import --snapshotter native "$(lab_dir)/image.tar" >/dev/null
+    # Pods are in a namespace of containerd's that its CRI service chooses.
+    lab_ctr "$host" --namespace k8s.io image import --snapshotter native "$(lab_dir)/image.tar" >/dev/null
 }
 
 containerd_answers() {

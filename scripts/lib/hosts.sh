@@ -99,6 +99,7 @@ lab_down() {
     trap - ERR
     for host in $(lab_hosts); do
         containerd_stop "$host" || true
+        podman_stop "$host" || true
         if pid=$(our_process "$(host_dir "$host")/weft.pid"); then kill -TERM "$pid" 2>/dev/null || true; fi
     done
     for host in $(lab_hosts); do

@@ -16,6 +16,10 @@ shellcheck shellcheck
 busybox busybox-static
 containerd containerd
 runc runc
+podman podman
+/usr/lib/cni/bridge containernetworking-plugins
+iptables iptables
+tc iproute2
 cc gcc
 '
 

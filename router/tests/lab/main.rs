@@ -9,18 +9,21 @@
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), then the ways in which it can go wrong: [`bad_input`], [`secret`], [`garbage`],
 //! [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`],
-//! [`chains`], [`expose`].
+//! [`podman`], [`cri`], [`chains`], [`expose`].
 
 mod bad_input;
 mod chains;
 mod cli;
 mod containers;
 mod crash;
+mod cri;
+mod cri_client;
 mod expose;
 mod garbage;
 mod harness;
 mod mesh;
 mod partition;
+mod podman;
 mod secret;
 mod shutdown;
 mod starts;
