@@ -38,6 +38,14 @@ pub enum Event {
     MembersChanged,
     /// [`crate::Node::routes`] may answer differently.
     RoutesChanged,
+    /// A Pod must stop using its addresses: they belong to another node, because this node was removed
+    /// or got them from one that was. They are no longer among [`crate::Node::allocations`].
+    Fenced {
+        /// The owner of the addresses on this node.
+        key: String,
+        /// What it had.
+        addresses: Vec<IpNet>,
+    },
     /// Someone should look at this some time; one line, said once.
     Warning(String),
 }

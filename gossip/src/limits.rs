@@ -18,8 +18,9 @@ pub(crate) const MAX_REPLY_MESSAGES: usize = 16;
 /// Kubernetes would need two times 63 and is hashed by its writer if longer.
 pub const MAX_NAME: usize = 64;
 
-/// The longest value of a record, bytes: about a thousand IPv4 spans, and two fit into one message.
-pub const MAX_VALUE: usize = 24 * 1024;
+/// The longest value of a record, bytes: the largest acknowledgement of removals, which carries a
+/// whole space record, and one fits into a message.
+pub const MAX_VALUE: usize = 40 * 1024;
 
 /// Live keys, tombstones included, of one origin. The kinds of this version need five.
 pub const MAX_RECORDS_PER_ORIGIN: usize = 256;

@@ -31,10 +31,17 @@ impl Kind {
     pub const WANT: Self = Self(4);
     /// The origin's part in the consensus on who makes the ring.
     pub const PAXOS: Self = Self(5);
+    /// The origin's word on removals that are not complete.
+    pub const PENDING: Self = Self(6);
+    /// The origin's word on those that are.
+    pub const COMPLETED: Self = Self(7);
 
     /// Whether content of this kind must be on the origin's disk before others may see it.
     pub(crate) fn is_durable(self) -> bool {
-        matches!(self, Self::SPACE | Self::WANT | Self::PAXOS)
+        matches!(
+            self,
+            Self::SPACE | Self::WANT | Self::PAXOS | Self::PENDING | Self::COMPLETED
+        )
     }
 }
 
@@ -46,6 +53,8 @@ impl fmt::Debug for Kind {
             Self::SPACE => f.write_str("space"),
             Self::WANT => f.write_str("want"),
             Self::PAXOS => f.write_str("paxos"),
+            Self::PENDING => f.write_str("pending removals"),
+            Self::COMPLETED => f.write_str("completed removals"),
             Self(other) => write!(f, "kind {other}"),
         }
     }

@@ -69,6 +69,12 @@ impl Consensus {
         };
     }
 
+    /// The founders of `ring`, if this node accepted that vote.
+    pub(super) fn founders(&self, ring: RingId) -> impl Iterator<Item = PeerName> {
+        let accepted = self.mine.accepted.iter().filter(move |(_, it)| ring_id(it) == ring);
+        accepted.flat_map(|(_, it)| it.founders.iter().map(|name| PeerName::from_bytes(*name)))
+    }
+
     /// How many must agree: a majority of those that take part, as far as anybody knows.
     pub(super) fn quorum(&self) -> usize {
         let told = self.registers().map(|(_, paxos)| paxos.electorate).max().unwrap_or(1);

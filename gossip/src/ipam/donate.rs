@@ -7,6 +7,7 @@ use weft_crypto::PeerName;
 use super::{
     Init, Ipam, Misbehaved,
     limits::*,
+    removal::same_view,
     universe::Range,
     validate::NO_RING,
     view::taken_from,
@@ -41,6 +42,13 @@ impl Ipam {
             .copied()
             .collect();
         let Some(last) = grants.last() else { return Ok(()) };
+        // Space changes hands within a view of removals only; the other side will come to this one.
+        let apart = self.removals.is_removed(origin)
+            || self.removals.out().is_some()
+            || !same_view(space, self.removals.id());
+        if apart {
+            return Ok(());
+        }
         if self.own.ring != NO_RING && self.own.ring != space.ring {
             return Ok(());
         }
@@ -54,6 +62,10 @@ impl Ipam {
         }
         for grant in &grants {
             self.own.owned.insert(grant.span);
+            if self.removals.is_pending() {
+                let root = PeerName::from_bytes(grant.root);
+                self.removals.roots.insert(grant.span.start, grant.span.end, root);
+            }
             self.stats.accepted += 1;
         }
         self.own.accepted.insert(origin, last.number);
@@ -78,7 +90,9 @@ impl Ipam {
         own || self
             .spaces
             .iter()
-            .filter(|(name, other)| **name != granter && other.ring == space.ring)
+            .filter(|(name, other)| {
+                **name != granter && other.ring == space.ring && same_view(other, space.view)
+            })
             .flat_map(|(_, other)| {
                 other.owned.iter().chain(other.grants.iter().map(|grant| &grant.span))
             })
@@ -98,9 +112,10 @@ impl Ipam {
 
     /// Grants what others ask of this node, those first where somebody waits for an address.
     pub(super) fn serve_wants(&mut self) {
-        if self.own.ring == NO_RING {
+        if self.own.ring == NO_RING || self.removals.out().is_some() {
             return;
         }
+        let view = self.removals.id();
         let me = *self.config.name.as_bytes();
         let mut open: Vec<(bool, PeerName, Want)> = self
             .wants
@@ -114,6 +129,10 @@ impl Ipam {
         for (_, asker, want) in open {
             let its_ring = self.spaces.get(&asker).map_or(NO_RING, |space| space.ring);
             if its_ring != NO_RING && its_ring != self.own.ring {
+                continue;
+            }
+            let apart = self.spaces.get(&asker).is_some_and(|space| !same_view(space, view));
+            if apart || self.removals.is_removed(asker) {
                 continue;
             }
             let mut served = false;
@@ -146,6 +165,7 @@ impl Ipam {
         let Some((start, end)) = self.local.free_block(place, &range, &self.own.owned, most) else {
             return false;
         };
+        let Some((start, end, root)) = self.of_one_root(start, end, &range) else { return false };
         let Some(next_grant) = self.own.next_grant.checked_add(1) else { return false };
         let Some(version) =
             self.own.owned.covering(start, end).and_then(|span| span.version.checked_add(1))
@@ -157,11 +177,23 @@ impl Ipam {
         }
         let number = std::mem::replace(&mut self.own.next_grant, next_grant);
         let span = Span { start, end, version };
-        self.own.grants.push(Grant { number, to: *asker.as_bytes(), span });
+        self.removals.roots.remove(start, end);
+        self.dirty |= self.removals.learn(asker);
+        let root = *root.as_bytes();
+        self.own.grants.push(Grant { number, to: *asker.as_bytes(), span, root });
         self.own.tentative = false;
         self.stats.granted += 1;
         self.touched = true;
         true
+    }
+
+    /// The largest part of a free block that came from one root and has an address to hand out.
+    fn of_one_root(&self, start: u128, end: u128, range: &Range) -> Option<(u128, u128, PeerName)> {
+        let pieces = self.removals.roots.pieces(start, end, self.config.name);
+        pieces
+            .into_iter()
+            .filter(|(start, end, _)| range.usable_in(*start, *end) > 0)
+            .max_by_key(|(start, end, _)| end - start)
     }
 
     /// How many addresses of a range this node gives `asker`: what it asks for, at most as many as
@@ -241,7 +273,7 @@ impl Ipam {
 
     /// What this node lacks.
     fn needs(&self) -> Vec<RangeWant> {
-        if self.own.owned.len() >= MANY_OWNED {
+        if self.own.owned.len() >= MANY_OWNED || self.removals.out().is_some() {
             return Vec::new();
         }
         let mut needs = Vec::new();
@@ -265,9 +297,11 @@ impl Ipam {
     pub(super) fn can_donate(&self, donor: PeerName, needs: &[RangeWant]) -> bool {
         let Some(first) = most_needed(needs) else { return false };
         self.reachable.contains(&donor)
+            && !self.removals.is_removed(donor)
             && self.spaces.get(&donor).is_some_and(|space| {
                 let known = self.own.accepted.contains_key(&donor);
                 self.same_ring(space)
+                    && same_view(space, self.removals.id())
                     && (known || self.own.accepted.len() < MAX_GRANTERS)
                     && space.free.get(first).is_some_and(|free| *free > 0)
             })

@@ -47,6 +47,9 @@ pub enum Misbehaved {
     /// A want asks for an unknown range, for nothing, or of its own author.
     #[error("{} publishes a want that makes no sense", .0.short())]
     WantWrong(PeerName),
+    /// Its word on removals contradicts itself.
+    #[error("{} publishes a word on removals that contradicts itself", .0.short())]
+    RemovalWrong(PeerName),
     /// A part in the consensus contradicts itself.
     #[error("{} publishes a part in the consensus that contradicts itself", .0.short())]
     PaxosWrong(PeerName),

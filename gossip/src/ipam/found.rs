@@ -45,6 +45,7 @@ impl Ipam {
             self.own.ring = NO_RING;
             self.own.tentative = false;
             self.touched = true;
+            self.forget_removals();
             tracing::info!("gave up the own ring, of which nothing was used, to join another");
         }
     }

@@ -13,8 +13,8 @@ pub(super) const MAX_OWNED: usize = 256;
 /// below [`MAX_OWNED`] even when all that was granted to them arrives at once.
 pub(super) const MANY_OWNED: usize = 192;
 
-/// Grants that one node may have in flight: at 84 bytes each at most 8 KiB.
-pub(super) const MAX_GRANTS: usize = 96;
+/// Grants that one node may have in flight: at 116 bytes each at most 7 KiB.
+pub(super) const MAX_GRANTS: usize = 64;
 
 /// Granters that one node may have taken space over from in its life: at 41 bytes each 5 KiB.
 pub(super) const MAX_GRANTERS: usize = 128;
@@ -28,6 +28,12 @@ pub(super) const MAX_ELECTORATE: u32 = 4096;
 
 /// Requests that may wait. Kubernetes runs at most a few hundred Pods on a node.
 pub(super) const MAX_PENDING: usize = 4096;
+
+/// Nodes that can be removed in the life of a ring: at 73 bytes each at most 5 KiB of an `Ack`.
+pub(super) const MAX_REMOVED: usize = 64;
+
+/// Owners that an `Ack` can name: at 8 bytes each 8 KiB.
+pub(super) const MAX_KNOWN: usize = 1024;
 
 /// How long a node waits for the donor it asked before it asks another one.
 pub(super) const WANT_RETRY: Duration = Duration::from_secs(2);

@@ -9,6 +9,7 @@ mod error;
 mod found;
 mod limits;
 mod local;
+mod removal;
 mod request;
 mod restore;
 mod ring;
@@ -30,18 +31,18 @@ use ipnet::IpNet;
 use weft_crypto::PeerName;
 
 use self::{
-    consensus::Consensus, donate::Asking, local::Local, request::Pending, restore::Own,
-    ring::Segment, universe::Universe, validate::NO_RING,
+    consensus::Consensus, donate::Asking, local::Local, removal::Removals, request::Pending,
+    restore::Own, ring::Segment, universe::Universe, validate::NO_RING,
 };
 pub use self::{
     error::{AllocateError, Misbehaved, RestoreError},
     types::{
-        Conflict, Init, IpamConfig, IpamStats, OwnerView, Publish, Request, RequestId, Route,
-        Waiting,
+        Conflict, Fenced, Init, IpamConfig, IpamStats, OwnerView, Publish, RemovalView,
+        RemoveError, Request, RequestId, Route, Waiting,
     },
     wire::{
-        Ballot, Founding, Grant, IpamSnapshot, Paxos, RangeWant, RawName, RawRange, RingId,
-        SnapshotV1, Space, Span, Want,
+        Ack, Ballot, Founding, Grant, IpamSnapshot, Paxos, RangeWant, RawName, RawRange, RingId,
+        SavedRemovals, ShortName, SnapshotV1, Space, Span, Step, Tombstone, View, ViewId, Want,
     },
 };
 use crate::Time;
@@ -70,6 +71,7 @@ pub struct Ipam {
     served: BTreeMap<PeerName, u64>,
     asking: Asking,
     consensus: Option<Consensus>,
+    removals: Removals,
     /// What others published, checked. Never this node's own.
     spaces: BTreeMap<PeerName, Space>,
     wants: BTreeMap<PeerName, Want>,
@@ -141,7 +143,8 @@ impl Ipam {
             self.other_ranges.remove(&origin);
             return Ok(());
         };
-        if self.spaces.get(&origin).is_some_and(|known| space.revision <= known.revision) {
+        let old = self.spaces.get(&origin).is_some_and(|known| space.revision <= known.revision);
+        if old || self.removals.is_done(origin) {
             return Ok(());
         }
         let checked = validate::space(origin, &space, &self.universe);
@@ -159,7 +162,9 @@ impl Ipam {
             self.asking.tried.remove(&origin);
         }
         self.stale |= known.is_none_or(|known| {
-            known.owned != space.owned
+            known.view != space.view
+                || known.left != space.left
+                || known.owned != space.owned
                 || known.grants != space.grants
                 || known.accepted != space.accepted
                 || known.ring != space.ring
@@ -194,6 +199,65 @@ impl Ipam {
         }
         self.settle(now);
         Ok(())
+    }
+
+    /// Takes in another node's word on removals that are not complete; `None` if it took that back.
+    ///
+    /// # Errors
+    /// [`Misbehaved`] if the record makes no sense; nothing has changed but the counter.
+    pub fn handle_pending(
+        &mut self,
+        origin: PeerName,
+        ack: Option<Ack>,
+        now: Time,
+    ) -> Result<(), Misbehaved> {
+        self.take_word(origin, ack, false, now)
+    }
+
+    /// Takes in another node's word on removals that are complete; `None` if it took that back.
+    ///
+    /// # Errors
+    /// [`Misbehaved`] if the record makes no sense; nothing has changed but the counter.
+    pub fn handle_completed(
+        &mut self,
+        origin: PeerName,
+        ack: Option<Ack>,
+        now: Time,
+    ) -> Result<(), Misbehaved> {
+        self.take_word(origin, ack, true, now)
+    }
+
+    /// Removes another node from the ring: as soon as all owners have acknowledged that, its space
+    /// falls to the owners of the addresses before it. `at` is the time of day, seconds since the Unix
+    /// epoch, for people. With `force`, the owners whose word is missing are removed as well.
+    ///
+    /// Asking again for what is under way or done changes nothing, but for `force`.
+    ///
+    /// # Errors
+    /// See [`RemoveError`].
+    pub fn remove(
+        &mut self,
+        name: PeerName,
+        force: bool,
+        at: u64,
+        now: Time,
+    ) -> Result<(), RemoveError> {
+        self.start_removal(name, force, at, now)
+    }
+
+    /// The removals in this ring, by name, complete ones included.
+    pub fn removals(&self) -> Vec<RemovalView> {
+        self.list_removals()
+    }
+
+    /// The next Pod that lost its addresses to a removal. They are free here already, or another's.
+    pub fn poll_fenced(&mut self) -> Option<Fenced> {
+        self.removals.fenced.pop_front()
+    }
+
+    /// The node on which somebody asked for the removal of this one, if that is complete.
+    pub fn removed_by(&self) -> Option<PeerName> {
+        self.removals.out()
     }
 
     /// Takes in another node's part in the consensus; `None` if it took that back.
@@ -252,6 +316,7 @@ impl Ipam {
     fn settle(&mut self, now: Time) {
         self.local.warm(now);
         self.found_together(now);
+        self.settle_removals(now);
         self.serve_requests(now);
         self.serve_wants();
         self.ask(now);
@@ -306,6 +371,12 @@ impl Ipam {
             && let Some(consensus) = &self.consensus
         {
             return Some(Publish::Paxos(consensus.mine().clone()));
+        }
+        if std::mem::take(&mut self.removals.publish_pending) {
+            return Some(Publish::Pending(self.removals.pending().cloned()));
+        }
+        if std::mem::take(&mut self.removals.publish_completed) {
+            return Some(Publish::Completed(self.removals.completed().cloned()));
         }
         if std::mem::take(&mut self.publish_want) {
             return Some(Publish::Want(self.asking.current.clone()));

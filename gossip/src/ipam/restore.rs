@@ -10,6 +10,7 @@ use super::{
     consensus::Consensus,
     donate::Asking,
     local::Local,
+    removal::Removals,
     spans::SpanSet,
     universe::{Universe, show_ranges},
     validate::{self, NO_RING},
@@ -103,6 +104,7 @@ impl Ipam {
             segments: Vec::new(),
             generation: 0,
             stats: IpamStats::default(),
+            removals: Removals::restored(saved.removals),
             consensus,
             universe,
             config,
@@ -158,6 +160,7 @@ impl Ipam {
             want_seq: self.asking.seq,
             founded: self.founded,
             paxos: self.consensus.as_ref().map(|consensus| consensus.mine().clone()),
+            removals: self.removals.save(),
         })
     }
 
@@ -168,6 +171,8 @@ impl Ipam {
             ring: self.own.ring,
             tentative: self.own.tentative,
             ranges: self.universe.raw(),
+            view: self.removals.id(),
+            left: false,
             owned: self.own.owned.iter().collect(),
             grants: self.own.grants.clone(),
             accepted: self.own.accepted.iter().map(|(name, n)| (*name.as_bytes(), *n)).collect(),
@@ -196,6 +201,7 @@ impl Ipam {
         self.stale = true;
         // What is in the record may include a share of the ring; it must not be claimed again.
         self.founded = true;
+        self.removals.roots.clear();
         let lost: Vec<String> = self
             .local
             .iter()

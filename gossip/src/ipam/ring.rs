@@ -11,6 +11,8 @@ use super::wire::Span;
 pub(super) struct Claim {
     pub(super) owner: PeerName,
     pub(super) span: Span,
+    /// Whether it comes from a node of this node's own view of removals.
+    pub(super) current: bool,
 }
 
 /// Consecutive addresses with one owner after the fold.
@@ -24,8 +26,9 @@ pub(super) struct Segment {
 }
 
 /// The order of claims on one address: the greatest wins. This node's own claim beats all (nobody
-/// can take an address from this node by saying so); then the higher version; then the lower name.
-type Rank = (bool, u64, std::cmp::Reverse<PeerName>);
+/// can take an address from this node by saying so); then those of its view of removals; then the
+/// higher version; then the lower name.
+type Rank = (bool, bool, u64, std::cmp::Reverse<PeerName>);
 
 /// Folds `claims` from the point of view of `me`: sorted, disjoint segments; addresses that nobody
 /// claims are in none.
@@ -38,7 +41,8 @@ pub(super) fn fold(claims: &[Claim], me: PeerName) -> Vec<Segment> {
     let mut ends: BTreeMap<u128, Vec<Rank>> = BTreeMap::new();
     let mut edges = BTreeSet::new();
     for claim in claims {
-        let rank = (claim.owner == me, claim.span.version, std::cmp::Reverse(claim.owner));
+        let lower = std::cmp::Reverse(claim.owner);
+        let rank = (claim.owner == me, claim.current, claim.span.version, lower);
         let after = claim.span.end.saturating_add(1);
         starts.entry(claim.span.start).or_default().push(rank);
         ends.entry(after).or_default().push(rank);
@@ -63,12 +67,12 @@ pub(super) fn fold(claims: &[Claim], me: PeerName) -> Vec<Segment> {
         let (Some((winner, _)), Some(&next)) = (active.last_key_value(), edges.peek()) else {
             continue;
         };
-        let owner = winner.2.0;
+        let owner = winner.3.0;
         let rival = active
             .keys()
             .rev()
-            .find(|rank| rank.2.0 != owner && rank.1 >= winner.1)
-            .map(|rank| rank.2.0);
+            .find(|rank| rank.3.0 != owner && (rank.1, rank.2) >= (winner.1, winner.2))
+            .map(|rank| rank.3.0);
         let end = next - 1;
         match segments.last_mut() {
             Some(last)

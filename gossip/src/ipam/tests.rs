@@ -6,6 +6,7 @@ mod found;
 mod give;
 mod parts;
 mod random;
+mod removal;
 mod vote;
 
 use std::{
@@ -60,9 +61,21 @@ struct Host {
     space: Option<Space>,
     want: Option<Want>,
     paxos: Option<Paxos>,
+    pending: Option<Ack>,
+    completed: Option<Ack>,
     /// Outcomes that were answered, newest last.
     answers: BTreeMap<RequestId, Result<Vec<IpNet>, AllocateError>>,
     starts: u8,
+}
+
+/// What a host published last.
+#[derive(Clone, PartialEq, Eq)]
+struct Records {
+    space: Option<Space>,
+    want: Option<Want>,
+    paxos: Option<Paxos>,
+    pending: Option<Ack>,
+    completed: Option<Ack>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,6 +104,8 @@ impl World {
             space: None,
             want: None,
             paxos: None,
+            pending: None,
+            completed: None,
             answers: BTreeMap::new(),
             starts: 0,
         };
@@ -120,6 +135,8 @@ impl World {
                 Publish::Space(space) => host.space = Some(space),
                 Publish::Want(want) => host.want = want,
                 Publish::Paxos(paxos) => host.paxos = Some(paxos),
+                Publish::Pending(ack) => host.pending = ack,
+                Publish::Completed(ack) => host.completed = ack,
             }
         }
         while let Some((id, outcome)) = host.ipam.poll_outcome() {
@@ -133,9 +150,10 @@ impl World {
         if from == to {
             return;
         }
-        let (space, want, paxos) = {
+        let (space, want, paxos, pending, completed) = {
             let from = &self.hosts[from];
-            (from.space.clone(), from.want.clone(), from.paxos.clone())
+            let words = (from.pending.clone(), from.completed.clone());
+            (from.space.clone(), from.want.clone(), from.paxos.clone(), words.0, words.1)
         };
         let (origin, now) = (self.hosts[from].config.name, self.now);
         let ipam = &mut self.hosts[to].ipam;
@@ -144,13 +162,22 @@ impl World {
         }
         ipam.handle_want(origin, want, now).unwrap();
         ipam.handle_paxos(origin, paxos, now).unwrap();
+        ipam.handle_pending(origin, pending, now).unwrap();
+        ipam.handle_completed(origin, completed, now).unwrap();
         self.drain(to);
     }
 
     /// Everybody reaches everybody and hears all, until nothing is new.
     fn mingle(&mut self) {
-        for index in 0..self.hosts.len() {
-            let all: BTreeSet<PeerName> = self.hosts.iter().map(|host| host.config.name).collect();
+        let all: Vec<usize> = (0..self.hosts.len()).collect();
+        self.mingle_among(&all);
+    }
+
+    /// Those on one side of a partition hear all that each of them publishes.
+    fn mingle_among(&mut self, side: &[usize]) {
+        for &index in side {
+            let all: BTreeSet<PeerName> =
+                side.iter().map(|index| self.hosts[*index].config.name).collect();
             let host = &mut self.hosts[index];
             let others = all.into_iter().filter(|name| *name != host.config.name).collect();
             host.ipam.handle_reachable(&others, self.now);
@@ -159,8 +186,8 @@ impl World {
         }
         for _ in 0..100 {
             let before: Vec<_> = self.records();
-            for from in 0..self.hosts.len() {
-                (0..self.hosts.len()).for_each(|to| self.show(from, to));
+            for &from in side {
+                side.iter().for_each(|to| self.show(from, *to));
             }
             if before == self.records() {
                 return;
@@ -169,10 +196,16 @@ impl World {
         panic!("records never settle");
     }
 
-    fn records(&self) -> Vec<(Option<Space>, Option<Want>, Option<Paxos>)> {
+    fn records(&self) -> Vec<Records> {
         self.hosts
             .iter()
-            .map(|host| (host.space.clone(), host.want.clone(), host.paxos.clone()))
+            .map(|host| Records {
+                space: host.space.clone(),
+                want: host.want.clone(),
+                paxos: host.paxos.clone(),
+                pending: host.pending.clone(),
+                completed: host.completed.clone(),
+            })
             .collect()
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use weft_crypto::PeerName;
 
-use super::wire::{Paxos, Space, Want};
+use super::wire::{Ack, Paxos, Space, Want};
 
 /// The settings of an [`super::Ipam`]. All are fixed for the life of the machine.
 #[derive(Clone, Debug)]
@@ -47,6 +47,51 @@ pub enum Publish {
     Want(Option<Want>),
     /// The own part in the consensus.
     Paxos(Paxos),
+    /// The own word on removals that are not complete; `None` takes it back.
+    Pending(Option<Ack>),
+    /// The own word on those that are.
+    Completed(Option<Ack>),
+}
+
+/// A removal as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovalView {
+    /// Who is removed.
+    pub name: PeerName,
+    /// On which node somebody asked for it.
+    pub by: PeerName,
+    /// When, seconds since the Unix epoch.
+    pub at: u64,
+    /// Whether it was removed by force because another removal waited for it.
+    pub forced: bool,
+    /// The owners whose word is missing; `None` if the removal is complete.
+    pub waits_for: Option<Vec<PeerName>>,
+}
+
+/// A Pod that must not use its addresses any more: they belong to another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// The owner of the addresses on this node.
+    pub key: String,
+    /// What it had.
+    pub addresses: Vec<IpNet>,
+}
+
+/// Why somebody cannot be removed. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    /// A node does not remove itself.
+    #[error("this node cannot remove itself: run `weft reset` here, or `weft rmpeer` on another")]
+    Myself,
+    /// This node is in no ring, so nobody waits for its word.
+    #[error("this node is not part of a ring yet: wait until `weft status` says ready")]
+    NoRing,
+    /// This node itself was removed.
+    #[error("this node was itself removed: run `weft reset` to join anew")]
+    Out,
+    /// The list of the removed is full.
+    #[error("{0} nodes were removed from this ring, the most there can be")]
+    TooMany(usize),
 }
 
 /// What somebody wants.
@@ -162,6 +207,8 @@ pub enum Waiting {
     Full,
     /// An address that was asked for by name and that no known node owns.
     Unowned(IpAddr),
+    /// Nothing will come: this node was removed, from the named one.
+    Removed(PeerName),
 }
 
 impl Waiting {
@@ -184,6 +231,10 @@ impl Waiting {
                 "waiting for free addresses: all of the range are in use or were just freed".into()
             }
             Self::Unowned(ip) => format!("waiting for an owner of {ip}"),
+            Self::Removed(by) => format!(
+                "this node was removed from the ring by {}; run `weft reset` here to join anew",
+                nick(*by)
+            ),
         }
     }
 }
@@ -209,6 +260,8 @@ pub struct IpamStats {
     pub accepted: u64,
     /// Wants published.
     pub wants: u64,
+    /// Owners of addresses on this node that were fenced.
+    pub fenced: u64,
     /// Records refused as [`super::Misbehaved`].
     pub misbehaved: u64,
 }

@@ -9,7 +9,7 @@ use super::{
     ring::{Claim, fold},
     universe::{Range, address},
     validate::NO_RING,
-    wire::{Grant, RingId, Space},
+    wire::{Grant, RingId, Space, Span},
 };
 
 impl Ipam {
@@ -26,11 +26,14 @@ impl Ipam {
     pub(super) fn refold(&mut self) {
         let me = self.config.name;
         let mut claims: Vec<Claim> =
-            self.own.owned.iter().map(|span| Claim { owner: me, span }).collect();
-        claims.extend(self.in_flight(me, &self.own.grants));
+            self.own.owned.iter().map(|span| Claim { owner: me, span, current: true }).collect();
+        claims.extend(self.in_flight(me, &self.own.grants, true));
+        let view = self.removals.id();
         for (name, space) in self.spaces.iter().filter(|(_, space)| self.same_ring(space)) {
-            claims.extend(space.owned.iter().map(|span| Claim { owner: *name, span: *span }));
-            claims.extend(self.in_flight(*name, &space.grants));
+            let current = space.view == view;
+            let claim = |span: &Span| Claim { owner: *name, span: *span, current };
+            claims.extend(space.owned.iter().map(claim));
+            claims.extend(self.in_flight(*name, &space.grants, current));
         }
         let segments = fold(&claims, me);
         if segments != self.segments {
@@ -41,14 +44,20 @@ impl Ipam {
 
     /// The claims that `granter` makes for others. Not those that the receiver took over: it says
     /// itself what became of them. And none for this node: what it owns it knows best.
-    fn in_flight(&self, granter: PeerName, grants: &[Grant]) -> impl Iterator<Item = Claim> {
+    fn in_flight(
+        &self,
+        granter: PeerName,
+        grants: &[Grant],
+        current: bool,
+    ) -> impl Iterator<Item = Claim> {
         grants.iter().filter_map(move |grant| {
             let owner = PeerName::from_bytes(grant.to);
             let spent = self.spaces.get(&owner).is_some_and(|space| {
                 self.same_ring(space) && taken_from(space, granter) >= grant.number
             });
-            let claim = Claim { owner, span: grant.span };
-            (owner != self.config.name && !spent).then_some(claim)
+            let claim = Claim { owner, span: grant.span, current };
+            let gone = self.removals.is_done(owner);
+            (owner != self.config.name && !spent && !gone).then_some(claim)
         })
     }
 
@@ -128,12 +137,16 @@ impl Ipam {
 
     /// An observer that needs nothing and could get something.
     pub(super) fn idle(&self) -> bool {
-        matches!(self.config.init, Init::Observer)
+        self.removals.out().is_none()
+            && matches!(self.config.init, Init::Observer)
             && self.pending.is_empty()
             && self.ring_in_view().is_some()
     }
 
     pub(super) fn waiting(&self) -> Waiting {
+        if let Some(by) = self.removals.out() {
+            return Waiting::Removed(by);
+        }
         let empty = self.universe.iter().any(|(place, _)| self.free(place) == 0);
         if let Some(pending) = self.pending.front() {
             return self.waiting_of_front(pending.wanted.is_empty());
@@ -163,6 +176,9 @@ impl Ipam {
 
     /// Why there is no address to hand out.
     pub(super) fn why_not(&self) -> Waiting {
+        if let Some(by) = self.removals.out() {
+            return Waiting::Removed(by);
+        }
         if self.ring_in_view().is_none() {
             return match (&self.config.init, &self.consensus) {
                 (Init::Seed(_), _) => Waiting::Founders(self.founders()),

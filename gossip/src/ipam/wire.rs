@@ -39,6 +39,9 @@ pub struct Grant {
     pub to: RawName,
     /// The addresses, with the version they have in the new owner's hands.
     pub span: Span,
+    /// While a removal is pending: the node whose [`Ack`] says that it held these addresses. They
+    /// stay valid if that one's word counts in the end. Else the granter.
+    pub root: RawName,
 }
 
 /// What a node says about its own space. One record per node, each newer one replaces the older.
@@ -53,6 +56,11 @@ pub struct Space {
     pub tentative: bool,
     /// The ranges this node was configured with, in order.
     pub ranges: Vec<RawRange>,
+    /// What the writer has acknowledged and what it has completed of removals; all zero before the
+    /// first. Space changes hands only between nodes of the same view.
+    pub view: ViewId,
+    /// Whether this node gave up its space for ever, and grants to it: once true, never false.
+    pub left: bool,
     /// What it owns: sorted, disjoint.
     pub owned: Vec<Span>,
     /// What it gave away and was not yet seen to be taken over: sorted by number.
@@ -87,6 +95,79 @@ pub struct RangeWant {
     pub count: u64,
     /// Whether somebody waits for an address, so that the donor shall give its last one if need be.
     pub urgent: bool,
+}
+
+/// The name of a state of removals: who is removed, and by whose word.
+pub type ViewId = [u8; 16];
+
+/// The first eight bytes of a node's name: enough to tell the members of one cluster apart.
+pub type ShortName = [u8; 8];
+
+/// The word that a node is removed from the ring.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Tombstone {
+    /// Who is removed.
+    pub name: RawName,
+    /// On which node somebody asked for it.
+    pub by: RawName,
+    /// When, seconds since the Unix epoch; for people.
+    pub at: u64,
+    /// Whether the node did not answer when another removal waited for it, and was removed by force.
+    pub forced: bool,
+}
+
+/// One completed removal on the way from the founding of the ring to a view. Ordered by weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Step {
+    /// How many owners acknowledged.
+    pub members: u32,
+    /// A hash of what they said.
+    pub id: ViewId,
+}
+
+/// An owner's word on removals: from here on it takes nothing over from the removed, nor from anyone
+/// who has not said the same; and this is what it held at that moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Ack {
+    /// All that are removed from the ring as far as the writer goes along, by name.
+    pub removed: Vec<Tombstone>,
+    /// The removals that the writer has completed: compared step by step, the greater path wins, and
+    /// a longer one against its own beginning.
+    pub path: Vec<Step>,
+    /// The owners that the writer knows, itself included, sorted.
+    pub known: Vec<ShortName>,
+    /// The writer's space at the moment of the acknowledgement.
+    pub space: Space,
+}
+
+/// A state of removals that a node has completed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct View {
+    /// The removals completed on the way here.
+    pub path: Vec<Step>,
+    /// Who is removed.
+    pub removed: Vec<RawName>,
+    /// By whose word: the owners that acknowledged the last of them.
+    pub members: Vec<RawName>,
+}
+
+/// What must survive a crash of removals.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SavedRemovals {
+    /// All removals this node goes along with.
+    pub removed: Vec<Tombstone>,
+    /// What of them is completed.
+    pub done: View,
+    /// The acknowledgement of those that are not.
+    pub pending: Option<Ack>,
+    /// The acknowledgement of those that are, if this node's word counted.
+    pub completed: Option<Ack>,
+    /// Addresses taken over since the pending acknowledgement: first, last, root of the grant.
+    pub foreign: Vec<(u128, u128, RawName)>,
+    /// All owners ever heard of.
+    pub known: Vec<RawName>,
+    /// The word by which this node itself is out.
+    pub out: Option<Tombstone>,
 }
 
 /// A ballot of the consensus about the founders: rounds first, names break ties.
@@ -143,4 +224,6 @@ pub struct SnapshotV1 {
     pub founded: bool,
     /// The own part in the consensus, where it took part.
     pub paxos: Option<Paxos>,
+    /// Removals.
+    pub removals: SavedRemovals,
 }

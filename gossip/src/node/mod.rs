@@ -23,7 +23,7 @@ use weft_crypto::{Identity, PeerName};
 use self::{own::Own, views::Views};
 use crate::{
     Config, Event, MessageError, Persist, RestoreError, Stats, Time, Transmit,
-    ipam::{AllocateError, Ipam, IpamConfig, Request, RequestId},
+    ipam::{AllocateError, Ipam, IpamConfig, RemoveError, Request, RequestId},
     limits::{LINKS_DELAY, SYNC_INTERVAL},
     membership::canonical,
     record::Record,
@@ -316,6 +316,24 @@ impl Node {
         let freed = self.ipam.release(key, now);
         self.settle(now);
         freed
+    }
+
+    /// Removes another node from the ring. `at` is the time of day, seconds since the Unix epoch, for
+    /// people to read. With `force`, the owners that the removal waits for are removed as well, whether
+    /// they are dead or not: those that are not lose their addresses when they meet the others.
+    ///
+    /// # Errors
+    /// See [`RemoveError`]; nothing has changed.
+    pub fn remove(
+        &mut self,
+        peer: PeerName,
+        force: bool,
+        at: u64,
+        now: Time,
+    ) -> Result<(), RemoveError> {
+        let result = self.ipam.remove(peer, force, at, now);
+        self.settle(now);
+        result
     }
 
     fn links_changed(&mut self, now: Time) {

@@ -263,6 +263,8 @@ impl Node {
             Publish::Space(space) => (Kind::SPACE, Some(codec::encode(&space))),
             Publish::Want(want) => (Kind::WANT, want.map(|want| codec::encode(&want))),
             Publish::Paxos(paxos) => (Kind::PAXOS, Some(codec::encode(&paxos))),
+            Publish::Pending(ack) => (Kind::PENDING, ack.map(|ack| codec::encode(&ack))),
+            Publish::Completed(ack) => (Kind::COMPLETED, ack.map(|ack| codec::encode(&ack))),
         };
         self.stage_if_new(Key::of(kind), value);
     }

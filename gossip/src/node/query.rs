@@ -11,7 +11,7 @@ use weft_crypto::PeerName;
 use super::Node;
 use crate::{
     Stats,
-    ipam::{Ipam, IpamStats, OwnerView, Route},
+    ipam::{Ipam, IpamStats, OwnerView, RemovalView, Route},
     membership::{self, LinkView, Member},
 };
 
@@ -105,6 +105,11 @@ impl Node {
     /// The owners of space, by name.
     pub fn owners(&self) -> Vec<OwnerView> {
         self.ipam.owners()
+    }
+
+    /// The removals in this ring, by name, complete ones included.
+    pub fn removals(&self) -> Vec<RemovalView> {
+        self.ipam.removals()
     }
 
     /// Whether this node has space to allocate from.

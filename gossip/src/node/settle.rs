@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_crypto::PeerName;
 
 use super::Node;
-use crate::{Event, Time, topology};
+use crate::{Event, Time, ipam::Fenced, topology};
 
 impl Node {
     /// Draws the consequences of an input. Each public input ends with it.
@@ -60,6 +60,9 @@ impl Node {
         }
         if self.ipam.dirty() {
             self.own.need_persist();
+        }
+        while let Some(Fenced { key, addresses }) = self.ipam.poll_fenced() {
+            self.events.push_back(Event::Fenced { key, addresses });
         }
         while let Some((id, result)) = self.ipam.poll_outcome() {
             self.outcomes.push_back((self.own.covering_token(), id, result));

@@ -8,7 +8,7 @@ use weft_crypto::PeerName;
 use super::Node;
 use crate::{
     Event, Time, codec,
-    ipam::{Paxos, Space, Want},
+    ipam::{Ack, Paxos, Space, Want},
     membership::{Links, NodeInfo},
     record::{Key, Kind, Record},
 };
@@ -74,7 +74,7 @@ impl Node {
                 }
             }
             // What this node itself wrote came from there.
-            Kind::SPACE | Kind::WANT | Kind::PAXOS if origin == self.name => {}
+            kind if kind.is_durable() && origin == self.name => {}
             Kind::SPACE => {
                 let space = read::<Space>(record)?;
                 self.ipam.handle_space(origin, space, now).map_err(|error| error.to_string())?;
@@ -86,6 +86,14 @@ impl Node {
             Kind::PAXOS => {
                 let paxos = read::<Paxos>(record)?;
                 self.ipam.handle_paxos(origin, paxos, now).map_err(|error| error.to_string())?;
+            }
+            Kind::PENDING => {
+                let ack = read::<Ack>(record)?;
+                self.ipam.handle_pending(origin, ack, now).map_err(|error| error.to_string())?;
+            }
+            Kind::COMPLETED => {
+                let ack = read::<Ack>(record)?;
+                self.ipam.handle_completed(origin, ack, now).map_err(|error| error.to_string())?;
             }
             Kind(_) => self.stats.records_unknown_kind += 1,
         }

@@ -160,7 +160,7 @@ fn a_grant_of_what_is_not_the_granter_s_is_refused() {
     let mut forged = world.hosts[2].space.clone().unwrap();
     let theirs = world.hosts[1].space.clone().unwrap().owned[0];
     forged.revision += 1;
-    forged.grants = vec![Grant { number: forged.next_grant, to: raw(0), span: theirs }];
+    forged.grants = vec![Grant { number: forged.next_grant, to: raw(0), span: theirs, root: raw(2) }];
     forged.next_grant += 1;
     let ipam = &mut world.hosts[0].ipam;
     let refused = ipam.handle_space(name(2), Some(forged), world.now);
@@ -239,7 +239,7 @@ fn there_and_back(fault: Option<Fault>) {
     let own = &mut world.hosts[1].ipam.own;
     own.owned.remove(spare.start, spare.end);
     let span = Span { version: spare.version + 1, ..spare };
-    own.grants.push(Grant { number: own.next_grant, to: raw(0), span });
+    own.grants.push(Grant { number: own.next_grant, to: raw(0), span, root: raw(1) });
     own.next_grant += 1;
     world.hosts[1].ipam.touched = true;
     world.hosts[1].ipam.handle_timeout(world.now);

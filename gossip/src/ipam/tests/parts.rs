@@ -28,23 +28,26 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 fn claims() -> impl Strategy<Value = Vec<Claim>> {
-    let claim = (span(), 0..4_u8);
-    prop::collection::vec(claim.prop_map(|(span, by)| Claim { owner: name(by), span }), 0..12)
+    let claim = (span(), 0..4_u8, any::<bool>());
+    let claim = claim.prop_map(|(span, by, current)| Claim { owner: name(by), span, current });
+    prop::collection::vec(claim, 0..12)
 }
 
-/// One address at a time: this node's own claim, else the highest version, else the lowest name.
+/// One address at a time: this node's own claim, else one of its view of removals, else the highest
+/// version, else the lowest name.
 fn model(claims: &[Claim], me: PeerName, at: u128) -> (Option<PeerName>, bool) {
     let here: Vec<&Claim> =
         claims.iter().filter(|claim| claim.span.start <= at && at <= claim.span.end).collect();
-    let of = |owner| here.iter().filter(|c| c.owner == owner).map(|c| c.span.version).max();
-    let highest = here.iter().map(|claim| claim.span.version).max();
+    let right = |claim: &Claim| (claim.current, claim.span.version);
+    let of = |owner| here.iter().filter(|c| c.owner == owner).map(|c| right(c)).max();
+    let highest = here.iter().map(|claim| right(claim)).max();
     let owner = if of(me).is_some() {
         Some(me)
     } else {
-        here.iter().filter(|c| Some(c.span.version) == highest).map(|c| c.owner).min()
+        here.iter().filter(|c| Some(right(c)) == highest).map(|c| c.owner).min()
     };
-    let right = owner.and_then(of);
-    let disputed = here.iter().any(|c| Some(c.owner) != owner && Some(c.span.version) >= right);
+    let best = owner.and_then(of);
+    let disputed = here.iter().any(|c| Some(c.owner) != owner && Some(right(c)) >= best);
     (owner, disputed)
 }
 
@@ -126,9 +129,11 @@ proptest! {
             ring: [1; 16],
             tentative: want.2,
             ranges: universe.raw(),
+            view: [0; 16],
+            left: false,
             owned: close.chain(far).collect(),
             grants: grants.into_iter().map(|(number, to, a, b, version)| Grant {
-                number, to: raw(to), span: Span { start: base + a, end: base + b, version },
+                number, to: raw(to), span: Span { start: base + a, end: base + b, version }, root: raw(1),
             }).collect(),
             accepted: accepted.into_iter().map(|(by, number)| (raw(by), number)).collect(),
             next_grant,

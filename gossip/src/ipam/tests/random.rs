@@ -47,14 +47,16 @@ fn op(hosts: usize) -> impl Strategy<Value = Op> {
 }
 
 /// What was ever published, by host.
-type History = Vec<Vec<(Option<Space>, Option<Want>, Option<Paxos>)>>;
+type History = Vec<Vec<Records>>;
 
 fn apply(world: &mut World, history: &History, op: &Op) {
     let now = world.now;
     match *op {
         Op::Hear { from, to, back } => {
             let past = &history[from];
-            let Some((space, want, paxos)) = past.get(past.len().saturating_sub(1 + back)) else {
+            let Some(Records { space, want, paxos, .. }) =
+                past.get(past.len().saturating_sub(1 + back))
+            else {
                 return;
             };
             if from != to {

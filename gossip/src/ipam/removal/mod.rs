@@ -1,0 +1,414 @@
+//! Removal: the word of each owner on who is gone, and what follows when all have said theirs.
+//!
+//! The rules and the argument are in `docs/ipam.md`.
+
+mod apply;
+mod roots;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use sha2::{Digest as _, Sha256};
+use weft_crypto::PeerName;
+
+pub(super) use self::roots::Roots;
+use self::verdict::{closure, group, greatest, removed_by, short};
+use super::{
+    Fenced, Ipam, Misbehaved, RemovalView, RemoveError,
+    limits::{MAX_KNOWN, MAX_REMOVED},
+    universe::Universe,
+    validate::{self, NO_RING},
+    wire::{Ack, RingId, SavedRemovals, ShortName, Space, Step, Tombstone, View, ViewId},
+};
+use crate::Time;
+
+/// What this node knows and said of removals.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Removals {
+    /// All this node goes along with, complete or not. It contains those of `done`.
+    removed: BTreeMap<PeerName, Tombstone>,
+    done: View,
+    /// The own word on what is not complete; there is one exactly if `removed` is more than `done`.
+    pending: Option<Ack>,
+    /// The own word on what is, if it counted.
+    completed: Option<Ack>,
+    pub(super) roots: Roots,
+    /// All owners ever heard of, in the own ring.
+    known: BTreeSet<PeerName>,
+    /// The word by which this node itself is out.
+    out: Option<Tombstone>,
+    /// The words of others: on what is pending, and on what is complete.
+    heard: BTreeMap<PeerName, (Option<Ack>, Option<Ack>)>,
+    pub(super) fenced: VecDeque<Fenced>,
+    /// Whether words changed since they were last judged.
+    stale: bool,
+    pub(super) publish_pending: bool,
+    pub(super) publish_completed: bool,
+}
+
+impl Removals {
+    pub(super) fn restored(saved: SavedRemovals) -> Self {
+        let mut roots = Roots::default();
+        for (start, end, root) in saved.foreign {
+            roots.insert(start, end, PeerName::from_bytes(root));
+        }
+        Self {
+            removed: by_name(saved.removed),
+            done: saved.done,
+            publish_pending: saved.pending.is_some(),
+            publish_completed: saved.completed.is_some(),
+            pending: saved.pending,
+            completed: saved.completed,
+            roots,
+            known: saved.known.into_iter().map(PeerName::from_bytes).collect(),
+            out: saved.out,
+            stale: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn save(&self) -> SavedRemovals {
+        SavedRemovals {
+            removed: self.removed.values().cloned().collect(),
+            done: self.done.clone(),
+            pending: self.pending.clone(),
+            completed: self.completed.clone(),
+            foreign: self.roots.iter().map(|(a, b, root)| (a, b, *root.as_bytes())).collect(),
+            known: self.known.iter().map(|name| *name.as_bytes()).collect(),
+            out: self.out.clone(),
+        }
+    }
+
+    /// The name of this state: equal on two nodes exactly if they go along with the same removals and
+    /// have completed the same ones by the same words.
+    pub(super) fn id(&self) -> ViewId {
+        if self.removed.is_empty() && self.done.path.is_empty() {
+            return [0; 16];
+        }
+        let mut hash = Sha256::new();
+        hash.update(b"weft state ");
+        self.removed.keys().for_each(|name| hash.update(name.as_bytes()));
+        if let Some(step) = self.done.path.last() {
+            hash.update(b" after ");
+            hash.update(step.id);
+        }
+        verdict::cut(&hash.finalize())
+    }
+
+    /// Whether this node goes along with the removal of `name`.
+    pub(super) fn is_removed(&self, name: PeerName) -> bool {
+        self.removed.contains_key(&name)
+    }
+
+    /// Whether the removal of `name` is complete.
+    pub(super) fn is_done(&self, name: PeerName) -> bool {
+        self.done.removed.binary_search(name.as_bytes()).is_ok()
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Who had this node removed, if it is.
+    pub(super) fn out(&self) -> Option<PeerName> {
+        self.out.as_ref().map(|tombstone| PeerName::from_bytes(tombstone.by))
+    }
+
+    pub(super) fn pending(&self) -> Option<&Ack> {
+        self.pending.as_ref()
+    }
+
+    pub(super) fn completed(&self) -> Option<&Ack> {
+        self.completed.as_ref()
+    }
+
+    /// Remembers an owner. Returns whether it is a new one.
+    pub(super) fn learn(&mut self, name: PeerName) -> bool {
+        self.known.insert(name)
+    }
+
+    /// All words about `ring`, the own ones included.
+    fn words(&self, me: PeerName, ring: RingId) -> Vec<(PeerName, &Ack)> {
+        let own = (me, (self.completed.as_ref(), self.pending.as_ref()));
+        let heard = self.heard.iter().map(|(name, (pending, completed))| {
+            // Of two words of one node on the same, the completed one counts: it comes last.
+            (*name, (pending.as_ref(), completed.as_ref()))
+        });
+        heard
+            .chain([own])
+            .flat_map(|(name, (a, b))| a.into_iter().chain(b).map(move |ack| (name, ack)))
+            .filter(|(_, ack)| ack.space.ring == ring || ack.space.ring == NO_RING)
+            .collect()
+    }
+}
+
+impl Ipam {
+    /// See [`Ipam::remove`].
+    pub(super) fn start_removal(
+        &mut self,
+        name: PeerName,
+        force: bool,
+        at: u64,
+        now: Time,
+    ) -> Result<(), RemoveError> {
+        if name == self.config.name {
+            return Err(RemoveError::Myself);
+        }
+        if self.removals.out.is_some() {
+            return Err(RemoveError::Out);
+        }
+        if self.own.ring == NO_RING {
+            return Err(RemoveError::NoRing);
+        }
+        self.bury(name, false, at)?;
+        self.settle(now);
+        if force {
+            for name in self.waits_for() {
+                self.bury(name, true, at)?;
+            }
+            self.settle(now);
+        }
+        Ok(())
+    }
+
+    fn bury(&mut self, name: PeerName, forced: bool, at: u64) -> Result<(), RemoveError> {
+        if self.removals.is_removed(name) {
+            return Ok(());
+        }
+        if self.removals.removed.len() >= MAX_REMOVED {
+            return Err(RemoveError::TooMany(MAX_REMOVED));
+        }
+        let by = *self.config.name.as_bytes();
+        let tombstone = Tombstone { name: *name.as_bytes(), by, at, forced };
+        self.removals.removed.insert(name, tombstone);
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// See [`Ipam::handle_pending`] and [`Ipam::handle_completed`].
+    pub(super) fn take_word(
+        &mut self,
+        origin: PeerName,
+        ack: Option<Ack>,
+        completed: bool,
+        now: Time,
+    ) -> Result<(), Misbehaved> {
+        if origin == self.config.name {
+            return Ok(());
+        }
+        let checked = ack.as_ref().map_or(Ok(()), |ack| check(origin, ack, &self.universe));
+        self.stats.misbehaved += u64::from(checked.is_err());
+        checked?;
+        let words = self.removals.heard.entry(origin).or_default();
+        let slot = if completed { &mut words.1 } else { &mut words.0 };
+        if *slot != ack {
+            *slot = ack;
+            self.removals.stale = true;
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Draws the consequences of all words: completes what is complete, goes along with what is new.
+    pub(super) fn settle_removals(&mut self, now: Time) {
+        if self.stale {
+            self.learn_owners();
+        }
+        if !std::mem::take(&mut self.removals.stale) {
+            return;
+        }
+        // Each round makes the path greater or goes along with a removal more: both are bounded.
+        while self.removals.out.is_none() && (self.complete(now) || self.go_along()) {}
+    }
+
+    /// Remembers every owner that a record in the own ring shows.
+    fn learn_owners(&mut self) {
+        if self.own.ring == NO_RING {
+            return;
+        }
+        for (name, space) in &self.spaces {
+            if space.ring == self.own.ring {
+                self.dirty |= self.removals.learn(*name);
+                for grant in &space.grants {
+                    self.dirty |= self.removals.learn(PeerName::from_bytes(grant.to));
+                }
+            }
+        }
+        for name in self.consensus.iter().flat_map(|consensus| consensus.founders(self.own.ring)) {
+            self.dirty |= self.removals.learn(name);
+        }
+        for name in self.founders() {
+            self.dirty |= self.removals.learn(name);
+        }
+    }
+
+    /// Owners that gave everything up for good.
+    fn left(&self) -> BTreeSet<ShortName> {
+        let left = self.spaces.iter().filter(|(_, space)| space.left);
+        left.map(|(name, _)| short(*name)).collect()
+    }
+
+    /// Joins in the removals that other members, not removed themselves, go along with. Returns
+    /// whether there was one.
+    fn go_along(&mut self) -> bool {
+        let me = self.config.name;
+        let Some(ring) = self.ring_in_view() else { return false };
+        let mut new: BTreeMap<PeerName, Tombstone> = BTreeMap::new();
+        let mut voices = Vec::new();
+        for (origin, ack) in self.removals.words(me, ring) {
+            let counts = !self.removals.is_removed(origin)
+                && !new.contains_key(&origin)
+                && one_way(&ack.path, &self.removals.done.path);
+            if !counts || origin == me {
+                continue;
+            }
+            voices.push(origin);
+            for tombstone in &ack.removed {
+                let name = PeerName::from_bytes(tombstone.name);
+                if name != me && !self.removals.is_removed(name) {
+                    new.insert(name, tombstone.clone());
+                }
+            }
+        }
+        if new.is_empty() || self.removals.removed.len() + new.len() > MAX_REMOVED {
+            return false;
+        }
+        if self.own.ring != NO_RING {
+            for name in voices {
+                self.removals.learn(name);
+            }
+        }
+        self.removals.removed.extend(new);
+        self.acknowledge();
+        true
+    }
+
+    /// Says the own word on all removals this node goes along with: the cut between what was before
+    /// and what comes after.
+    fn acknowledge(&mut self) {
+        let me = self.config.name;
+        self.removals.learn(me);
+        // A share of the ring that was not claimed by now falls to an heir.
+        self.founded = true;
+        self.removals.roots.clear();
+        for grant in &mut self.own.grants {
+            grant.root = *me.as_bytes();
+        }
+        let known = self.removals.known.iter().map(|name| short(*name)).take(MAX_KNOWN).collect();
+        let ack = Ack {
+            removed: self.removals.removed.values().cloned().collect(),
+            path: self.removals.done.path.clone(),
+            known,
+            space: self.space(),
+        };
+        self.removals.pending = Some(ack);
+        self.removals.publish_pending = true;
+        self.removals.stale = true;
+        self.touched = true;
+        self.dirty = true;
+    }
+
+    /// Adopts the greatest verdict if it is greater than what was completed. Returns whether it was.
+    fn complete(&mut self, now: Time) -> bool {
+        let me = self.config.name;
+        let Some(ring) = self.ring_in_view() else { return false };
+        let words = self.removals.words(me, ring);
+        let Some(verdict) = greatest(&words, &self.left()) else { return false };
+        if verdict.path <= self.removals.done.path {
+            return false;
+        }
+        let parts = verdict.parts(&self.universe);
+        let view = View {
+            path: verdict.path.clone(),
+            removed: verdict.removed.iter().map(|name| *name.as_bytes()).collect(),
+            members: verdict.members.keys().map(|name| *name.as_bytes()).collect(),
+        };
+        let tombstones: Vec<Tombstone> =
+            verdict.members.values().next().map(|ack| ack.removed.clone()).unwrap_or_default();
+        let completed = verdict.members.get(&me).map(|ack| (*ack).clone());
+        let highest = verdict
+            .members
+            .values()
+            .flat_map(|ack| &ack.space.owned)
+            .map(|span| span.version)
+            .max()
+            .unwrap_or(0);
+        self.adopt_view(view, tombstones, completed, &parts, highest, now);
+        true
+    }
+
+    /// The owners whose word on the pending removals is missing.
+    pub(super) fn waits_for(&self) -> Vec<PeerName> {
+        let me = self.config.name;
+        let (Some(pending), Some(ring)) = (&self.removals.pending, self.ring_in_view()) else {
+            return Vec::new();
+        };
+        let removed = removed_by(pending);
+        let group = group(&self.removals.words(me, ring), &removed);
+        let missing = closure(short(me), &group, &removed, &self.left()).err().unwrap_or_default();
+        missing.into_iter().map(|name| self.full_name(name)).collect()
+    }
+
+    /// The node of a short name. One that nothing was heard of itself is shown by what is known.
+    fn full_name(&self, name: ShortName) -> PeerName {
+        let known = self.removals.known.iter().chain(self.spaces.keys()).chain(&self.reachable);
+        known.copied().find(|full| short(*full) == name).unwrap_or_else(|| {
+            let mut bytes = [0; 32];
+            bytes.iter_mut().zip(name).for_each(|(to, from)| *to = from);
+            PeerName::from_bytes(bytes)
+        })
+    }
+
+    /// See [`Ipam::removals`].
+    pub(super) fn list_removals(&self) -> Vec<RemovalView> {
+        let waits_for = self.waits_for();
+        let view = |(name, tombstone): (&PeerName, &Tombstone)| RemovalView {
+            name: *name,
+            by: PeerName::from_bytes(tombstone.by),
+            at: tombstone.at,
+            forced: tombstone.forced,
+            waits_for: (!self.removals.is_done(*name)).then(|| waits_for.clone()),
+        };
+        self.removals.removed.iter().map(view).collect()
+    }
+
+    /// Forgets removals of a ring that was given up.
+    pub(super) fn forget_removals(&mut self) {
+        let heard = std::mem::take(&mut self.removals.heard);
+        let publish = self.removals.pending.is_some() || self.removals.completed.is_some();
+        self.removals = Removals {
+            heard,
+            stale: true,
+            publish_pending: publish,
+            publish_completed: publish,
+            ..Removals::default()
+        };
+    }
+}
+
+fn by_name(tombstones: Vec<Tombstone>) -> BTreeMap<PeerName, Tombstone> {
+    tombstones.into_iter().map(|t| (PeerName::from_bytes(t.name), t)).collect()
+}
+
+/// Whether one of two paths leads on from the other.
+fn one_way(a: &[Step], b: &[Step]) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
+/// Whether a word makes sense by itself.
+fn check(origin: PeerName, ack: &Ack, universe: &Universe) -> Result<(), Misbehaved> {
+    let sorted = ack.removed.is_sorted_by(|a, b| a.name < b.name);
+    let itself = ack.removed.iter().any(|tombstone| tombstone.name == *origin.as_bytes());
+    let long = ack.removed.len() > MAX_REMOVED
+        || ack.known.len() > MAX_KNOWN
+        || ack.path.len() > MAX_REMOVED;
+    if !sorted || itself || long || ack.removed.is_empty() {
+        return Err(Misbehaved::RemovalWrong(origin));
+    }
+    validate::space(origin, &ack.space, universe)
+}
+
+/// Whether `space` may pass addresses on to a node in the state `view`.
+pub(super) fn same_view(space: &Space, view: ViewId) -> bool {
+    space.view == view
+}

@@ -1,0 +1,239 @@
+//! What the acknowledgements of all decide together: who is removed, and who owns what from then on.
+//! Pure functions of the acknowledgements, so all nodes that hold the same ones decide the same.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use sha2::{Digest as _, Sha256};
+use weft_crypto::PeerName;
+
+use super::super::{
+    universe::Universe,
+    validate::NO_RING,
+    wire::{Ack, ShortName, Step, ViewId},
+};
+use crate::codec;
+
+/// The first bytes of a name.
+pub(in crate::ipam) fn short(name: PeerName) -> ShortName {
+    let [a, b, c, d, e, f, g, h, ..] = *name.as_bytes();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// A complete set of acknowledgements: all owners that any of them knows, but the removed, have
+/// acknowledged the removal of the same nodes.
+#[derive(Clone, Debug)]
+pub(in crate::ipam) struct Verdict<'a> {
+    /// The path to it; the greater one prevails.
+    pub(in crate::ipam) path: Vec<Step>,
+    pub(in crate::ipam) removed: BTreeSet<PeerName>,
+    pub(in crate::ipam) members: BTreeMap<PeerName, &'a Ack>,
+}
+
+/// Consecutive addresses and whose they are by a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ipam) struct Part {
+    pub(in crate::ipam) start: u128,
+    pub(in crate::ipam) end: u128,
+    /// The member whose acknowledgement says so, or its heir.
+    pub(in crate::ipam) owner: PeerName,
+    /// Whether nobody's acknowledgement says so: space of the removed, which falls to the owner.
+    pub(in crate::ipam) inherited: bool,
+}
+
+/// Acknowledgements of one set of removals, by the short names of their writers.
+type Group<'a> = BTreeMap<ShortName, (PeerName, &'a Ack)>;
+
+/// The names that an acknowledgement removes.
+pub(in crate::ipam) fn removed_by(ack: &Ack) -> BTreeSet<PeerName> {
+    ack.removed.iter().map(|tombstone| PeerName::from_bytes(tombstone.name)).collect()
+}
+
+/// The greatest verdict that `words` contain. `left` are owners that gave everything up.
+pub(in crate::ipam) fn greatest<'a>(
+    words: &[(PeerName, &'a Ack)],
+    left: &BTreeSet<ShortName>,
+) -> Option<Verdict<'a>> {
+    let mut groups: BTreeMap<BTreeSet<PeerName>, Group<'a>> = BTreeMap::new();
+    for (name, ack) in words {
+        groups.entry(removed_by(ack)).or_default().insert(short(*name), (*name, *ack));
+    }
+    let mut best: Option<Verdict<'a>> = None;
+    for (removed, group) in groups {
+        // A node in no ring yet knows nobody; it counts where somebody else names it.
+        let closed: BTreeSet<BTreeSet<ShortName>> = group
+            .iter()
+            .filter(|(_, (_, ack))| ack.space.ring != NO_RING)
+            .filter_map(|(start, _)| closure(*start, &group, &removed, left).ok())
+            .collect();
+        for members in &closed {
+            // Of two closed sets, one inside the other, the inner one is what its members see.
+            if closed.iter().any(|other| other != members && other.is_subset(members)) {
+                continue;
+            }
+            let members: BTreeMap<PeerName, &Ack> =
+                members.iter().filter_map(|short| group.get(short).copied()).collect();
+            let mut path =
+                members.values().map(|ack| &ack.path).max().cloned().unwrap_or_default();
+            let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
+            path.push(Step { members: size, id: identify(&removed, &members) });
+            if best.as_ref().is_none_or(|best| best.path < path) {
+                best = Some(Verdict { path, removed: removed.clone(), members });
+            }
+        }
+    }
+    best
+}
+
+/// The owners that `start` knows, and those that these know, and so on, without the removed and those
+/// that left. `Err` names the ones among them who have not acknowledged.
+pub(in crate::ipam) fn closure(
+    start: ShortName,
+    group: &Group<'_>,
+    removed: &BTreeSet<PeerName>,
+    left: &BTreeSet<ShortName>,
+) -> Result<BTreeSet<ShortName>, BTreeSet<ShortName>> {
+    let removed: BTreeSet<ShortName> = removed.iter().map(|name| short(*name)).collect();
+    let mut seen = BTreeSet::from([start]);
+    let mut missing = BTreeSet::new();
+    let mut open = vec![start];
+    while let Some(name) = open.pop() {
+        let Some((_, ack)) = group.get(&name) else {
+            missing.insert(name);
+            continue;
+        };
+        for other in &ack.known {
+            if !removed.contains(other) && !left.contains(other) && seen.insert(*other) {
+                open.push(*other);
+            }
+        }
+    }
+    if missing.is_empty() { Ok(seen) } else { Err(missing) }
+}
+
+/// The group of acknowledgements that removes exactly `removed`.
+pub(in crate::ipam) fn group<'a>(
+    words: &[(PeerName, &'a Ack)],
+    removed: &BTreeSet<PeerName>,
+) -> Group<'a> {
+    words
+        .iter()
+        .filter(|(_, ack)| removed_by(ack) == *removed)
+        .map(|(name, ack)| (short(*name), (*name, *ack)))
+        .collect()
+}
+
+fn identify(removed: &BTreeSet<PeerName>, members: &BTreeMap<PeerName, &Ack>) -> ViewId {
+    let mut hash = Sha256::new();
+    hash.update(b"weft view ");
+    hash.update((removed.len() as u64).to_be_bytes());
+    removed.iter().for_each(|name| hash.update(name.as_bytes()));
+    for (name, ack) in members {
+        hash.update(name.as_bytes());
+        hash.update(Sha256::digest(codec::encode(*ack)));
+    }
+    cut(&hash.finalize())
+}
+
+/// The first sixteen bytes.
+pub(in crate::ipam) fn cut(hash: &[u8]) -> ViewId {
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash).for_each(|(to, from)| *to = *from);
+    id
+}
+
+impl Verdict<'_> {
+    /// Whose each address is: of the member that held it, by its acknowledgement, or had it in flight
+    /// to somebody; and what nobody held falls to the owner of the addresses before it.
+    pub(in crate::ipam) fn parts(&self, universe: &Universe) -> Vec<Part> {
+        // Honest members never hold the same address. If two do, the one who completed more removals
+        // counts; then the lower name.
+        let mut order: Vec<(&Vec<Step>, Reverse<PeerName>)> =
+            self.members.iter().map(|(name, ack)| (&ack.path, Reverse(*name))).collect();
+        order.sort();
+        let names: Vec<PeerName> = order.iter().map(|(_, name)| name.0).collect();
+        let mut starts: BTreeMap<u128, Vec<usize>> = BTreeMap::new();
+        let mut ends: BTreeMap<u128, Vec<usize>> = BTreeMap::new();
+        for (rank, name) in names.iter().enumerate() {
+            for (start, end) in self.claims(*name) {
+                starts.entry(start).or_default().push(rank);
+                ends.entry(end.saturating_add(1)).or_default().push(rank);
+            }
+        }
+        let mut parts = Vec::new();
+        for (_, range) in universe.iter() {
+            let mut edges: BTreeSet<u128> = BTreeSet::from([range.start, range.end + 1]);
+            edges.extend(starts.range(range.start..=range.end).map(|(edge, _)| *edge));
+            edges.extend(ends.range(range.start..=range.end).map(|(edge, _)| *edge));
+            let mut held: Vec<(u128, u128, Option<PeerName>)> = Vec::new();
+            let mut active: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut edges = edges.into_iter().peekable();
+            while let Some(edge) = edges.next() {
+                for rank in ends.get(&edge).into_iter().flatten() {
+                    if let Some(count) = active.get_mut(rank) {
+                        *count -= 1;
+                        if *count == 0 {
+                            active.remove(rank);
+                        }
+                    }
+                }
+                for rank in starts.get(&edge).into_iter().flatten() {
+                    *active.entry(*rank).or_default() += 1;
+                }
+                let Some(next) = edges.peek() else { break };
+                let owner = active.last_key_value().and_then(|(rank, _)| names.get(*rank));
+                held.push((edge, next - 1, owner.copied()));
+            }
+            parts.extend(self.bequeath(&held));
+        }
+        parts
+    }
+
+    /// Gives what nobody holds to the owner before it, around the end of the range.
+    fn bequeath(&self, held: &[(u128, u128, Option<PeerName>)]) -> Vec<Part> {
+        let last = held.iter().rev().find_map(|(_, _, owner)| *owner);
+        let in_ring = |(_, ack): &(&PeerName, &&Ack)| ack.space.ring != NO_RING;
+        let mut heir = last.or_else(|| self.members.iter().find(in_ring).map(|(name, _)| *name));
+        let mut parts = Vec::with_capacity(held.len());
+        for &(start, end, owner) in held {
+            heir = owner.or(heir);
+            if let Some(heir) = heir {
+                parts.push(Part { start, end, owner: heir, inherited: owner.is_none() });
+            }
+        }
+        parts
+    }
+
+    /// What a member held when it acknowledged: what it owned, and what it had given away and no other
+    /// member had taken over.
+    fn claims(&self, name: PeerName) -> impl Iterator<Item = (u128, u128)> {
+        let space = self.members.get(&name).map(|ack| &ack.space);
+        let owned = space.into_iter().flat_map(|space| &space.owned);
+        let granted = space.into_iter().flat_map(|space| &space.grants).filter(move |grant| {
+            let receiver = self.members.get(&PeerName::from_bytes(grant.to));
+            receiver.is_none_or(|ack| {
+                super::super::view::taken_from(&ack.space, name) < grant.number
+            })
+        });
+        owned
+            .map(|span| (span.start, span.end))
+            .chain(granted.map(|grant| (grant.span.start, grant.span.end)))
+    }
+}
+
+/// The parts that overlap `start` to `end`, cut to it.
+pub(in crate::ipam) fn within(
+    parts: &[Part],
+    start: u128,
+    end: u128,
+) -> impl Iterator<Item = Part> {
+    let from = parts.partition_point(|part| part.end < start);
+    let found = parts.get(from..).unwrap_or_default().iter();
+    found.take_while(move |part| part.start <= end).map(move |part| Part {
+        start: part.start.max(start),
+        end: part.end.min(end),
+        ..*part
+    })
+}
