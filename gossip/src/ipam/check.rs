@@ -1,6 +1,9 @@
 //! What must hold at all times, for tests and the simulator.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::{Ipam, universe::address, validate};
+use crate::codec;
 
 impl Ipam {
     /// Panics unless the state is as the rules demand.
@@ -43,5 +46,25 @@ impl Ipam {
                 assert_eq!(owner, Some(self.config.name), "{} is this node's", address(number));
             }
         }
+    }
+
+    /// A number that differs between states that differ in what follows from them. For model checking;
+    /// it is another one in another version of the software.
+    pub fn state_digest(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        codec::encode(&self.save()).hash(&mut hash);
+        for (name, space) in &self.spaces {
+            (name, codec::encode(space)).hash(&mut hash);
+        }
+        for (name, want) in &self.wants {
+            (name, codec::encode(want)).hash(&mut hash);
+        }
+        (&self.reachable, &self.synced, self.advert_at, &self.advert).hash(&mut hash);
+        self.removals.hash_heard(&mut hash);
+        let times: Vec<_> = self.local.cooling_times().collect();
+        let asking = (&self.asking.current, self.asking.retry_at, &self.asking.tried);
+        let rest = (asking, self.asking.resting, times, &self.pending, &self.consensus);
+        format!("{rest:?}").hash(&mut hash);
+        hash.finish()
     }
 }

@@ -77,6 +77,14 @@ impl Ipam {
         Ok(())
     }
 
+    /// Takes over what others granted while they and this node were not of one view.
+    pub(super) fn take_over_late(&mut self) {
+        let spaces = self.spaces.clone();
+        for (origin, space) in &spaces {
+            self.stats.misbehaved += u64::from(self.take_over(*origin, space).is_err());
+        }
+    }
+
     /// Whether this node, or a third one, has a claim on part of `span` that is not older than it.
     /// Of an honest granter none has: claims with higher versions come from this very grant.
     fn held_by_others(&self, granter: PeerName, space: &Space, span: &Span) -> bool {
@@ -102,7 +110,8 @@ impl Ipam {
     /// Drops the grants to `receiver` that its record shows as taken over.
     pub(super) fn drop_taken(&mut self, receiver: PeerName, space: &Space) {
         let taken = taken_from(space, self.config.name);
-        if space.ring != self.own.ring {
+        // What a removed node says no longer counts: by the own word the space is still in flight.
+        if space.ring != self.own.ring || self.removals.is_removed(receiver) {
             return;
         }
         let before = self.own.grants.len();

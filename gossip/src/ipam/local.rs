@@ -57,6 +57,11 @@ impl Local {
         self.busy.iter().flat_map(|busy| busy.cooling.keys().copied())
     }
 
+    /// When which addresses are cool.
+    pub(super) fn cooling_times(&self) -> impl Iterator<Item = (u128, Time)> {
+        self.busy.iter().flat_map(|busy| busy.cooling.iter().map(|(&n, &at)| (n, at)))
+    }
+
     /// Addresses of a range that cannot be handed out.
     pub(super) fn busy_count(&self, range: usize) -> u128 {
         let count = |busy: &Busy| busy.held.len() + busy.cooling.len();

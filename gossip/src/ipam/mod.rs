@@ -42,7 +42,7 @@ pub use self::{
     },
     wire::{
         Ack, Ballot, Founding, Grant, IpamSnapshot, Paxos, RangeWant, RawName, RawRange, RingId,
-        SavedRemovals, ShortName, SnapshotV1, Space, Span, Step, Tombstone, View, ViewId, Want,
+        SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone, View, ViewId, Want, Weight,
     },
 };
 use crate::Time;
@@ -211,7 +211,7 @@ impl Ipam {
         ack: Option<Ack>,
         now: Time,
     ) -> Result<(), Misbehaved> {
-        self.take_word(origin, ack, false, now)
+        self.take_pending(origin, ack, now)
     }
 
     /// Takes in another node's word on removals that are complete; `None` if it took that back.
@@ -221,10 +221,10 @@ impl Ipam {
     pub fn handle_completed(
         &mut self,
         origin: PeerName,
-        ack: Option<Ack>,
+        view: Option<View>,
         now: Time,
     ) -> Result<(), Misbehaved> {
-        self.take_word(origin, ack, true, now)
+        self.take_completed(origin, view, now)
     }
 
     /// Removes another node from the ring: as soon as all owners have acknowledged that, its space
@@ -376,7 +376,7 @@ impl Ipam {
             return Some(Publish::Pending(self.removals.pending().cloned()));
         }
         if std::mem::take(&mut self.removals.publish_completed) {
-            return Some(Publish::Completed(self.removals.completed().cloned()));
+            return Some(Publish::Completed(self.removals.done().cloned()));
         }
         if std::mem::take(&mut self.publish_want) {
             return Some(Publish::Want(self.asking.current.clone()));

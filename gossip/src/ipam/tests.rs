@@ -62,7 +62,7 @@ struct Host {
     want: Option<Want>,
     paxos: Option<Paxos>,
     pending: Option<Ack>,
-    completed: Option<Ack>,
+    completed: Option<View>,
     /// Outcomes that were answered, newest last.
     answers: BTreeMap<RequestId, Result<Vec<IpNet>, AllocateError>>,
     starts: u8,
@@ -75,7 +75,7 @@ struct Records {
     want: Option<Want>,
     paxos: Option<Paxos>,
     pending: Option<Ack>,
-    completed: Option<Ack>,
+    completed: Option<View>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl World {
                 Publish::Want(want) => host.want = want,
                 Publish::Paxos(paxos) => host.paxos = Some(paxos),
                 Publish::Pending(ack) => host.pending = ack,
-                Publish::Completed(ack) => host.completed = ack,
+                Publish::Completed(view) => host.completed = view,
             }
         }
         while let Some((id, outcome)) = host.ipam.poll_outcome() {

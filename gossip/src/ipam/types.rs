@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use weft_crypto::PeerName;
 
-use super::wire::{Ack, Paxos, Space, Want};
+use super::wire::{Ack, Paxos, Space, View, Want};
 
 /// The settings of an [`super::Ipam`]. All are fixed for the life of the machine.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub enum Publish {
     /// The own word on removals that are not complete; `None` takes it back.
     Pending(Option<Ack>),
     /// The own word on those that are.
-    Completed(Option<Ack>),
+    Completed(Option<View>),
 }
 
 /// A removal as this node sees it.

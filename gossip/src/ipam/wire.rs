@@ -116,9 +116,12 @@ pub struct Tombstone {
     pub forced: bool,
 }
 
-/// One completed removal on the way from the founding of the ring to a view. Ordered by weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub struct Step {
+/// The weight of a verdict on who is removed: of two, the greater one prevails. It grows with each
+/// removal that is added to a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Weight {
+    /// How many are removed.
+    pub removed: u32,
     /// How many owners acknowledged.
     pub members: u32,
     /// A hash of what they said.
@@ -131,24 +134,25 @@ pub struct Step {
 pub struct Ack {
     /// All that are removed from the ring as far as the writer goes along, by name.
     pub removed: Vec<Tombstone>,
-    /// The removals that the writer has completed: compared step by step, the greater path wins, and
-    /// a longer one against its own beginning.
-    pub path: Vec<Step>,
+    /// The weight of what the writer had completed.
+    pub after: Weight,
     /// The owners that the writer knows, itself included, sorted.
     pub known: Vec<ShortName>,
     /// The writer's space at the moment of the acknowledgement.
     pub space: Space,
 }
 
-/// A state of removals that a node has completed.
+/// A node's word that removals are complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct View {
-    /// The removals completed on the way here.
-    pub path: Vec<Step>,
-    /// Who is removed.
-    pub removed: Vec<RawName>,
-    /// By whose word: the owners that acknowledged the last of them.
-    pub members: Vec<RawName>,
+    /// The weight of the verdict.
+    pub weight: Weight,
+    /// Who is removed, by name.
+    pub removed: Vec<Tombstone>,
+    /// By whose word: the owners that acknowledged it, sorted.
+    pub members: Vec<ShortName>,
+    /// The writer's own acknowledgement, if it is one of them.
+    pub ack: Option<Ack>,
 }
 
 /// What must survive a crash of removals.
@@ -157,11 +161,9 @@ pub struct SavedRemovals {
     /// All removals this node goes along with.
     pub removed: Vec<Tombstone>,
     /// What of them is completed.
-    pub done: View,
+    pub done: Option<View>,
     /// The acknowledgement of those that are not.
     pub pending: Option<Ack>,
-    /// The acknowledgement of those that are, if this node's word counted.
-    pub completed: Option<Ack>,
     /// Addresses taken over since the pending acknowledgement: first, last, root of the grant.
     pub foreign: Vec<(u128, u128, RawName)>,
     /// All owners ever heard of.

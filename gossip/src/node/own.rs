@@ -264,7 +264,7 @@ impl Node {
             Publish::Want(want) => (Kind::WANT, want.map(|want| codec::encode(&want))),
             Publish::Paxos(paxos) => (Kind::PAXOS, Some(codec::encode(&paxos))),
             Publish::Pending(ack) => (Kind::PENDING, ack.map(|ack| codec::encode(&ack))),
-            Publish::Completed(ack) => (Kind::COMPLETED, ack.map(|ack| codec::encode(&ack))),
+            Publish::Completed(view) => (Kind::COMPLETED, view.map(|view| codec::encode(&view))),
         };
         self.stage_if_new(Key::of(kind), value);
     }

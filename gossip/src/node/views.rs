@@ -8,7 +8,7 @@ use weft_crypto::PeerName;
 use super::Node;
 use crate::{
     Event, Time, codec,
-    ipam::{Ack, Paxos, Space, Want},
+    ipam::{Ack, Paxos, Space, View, Want},
     membership::{Links, NodeInfo},
     record::{Key, Kind, Record},
 };
@@ -92,8 +92,8 @@ impl Node {
                 self.ipam.handle_pending(origin, ack, now).map_err(|error| error.to_string())?;
             }
             Kind::COMPLETED => {
-                let ack = read::<Ack>(record)?;
-                self.ipam.handle_completed(origin, ack, now).map_err(|error| error.to_string())?;
+                let view = read::<View>(record)?;
+                self.ipam.handle_completed(origin, view, now).map_err(|error| error.to_string())?;
             }
             Kind(_) => self.stats.records_unknown_kind += 1,
         }

@@ -8,45 +8,78 @@ use super::{
     super::{
         Fenced, Ipam,
         spans::SpanSet,
-        wire::{Ack, Grant, Span, Tombstone, View},
+        wire::{Grant, ShortName, Span, View},
     },
     by_name,
-    verdict::{Part, within},
+    verdict::{Part, short, within},
 };
 use crate::Time;
 
+/// What of that which a node has stays valid.
+pub(super) enum Valid<'a> {
+    /// What its root had by these.
+    Parts(&'a [Part]),
+    /// What these were the root of. Nothing is inherited.
+    From(BTreeSet<ShortName>),
+}
+
+impl Valid<'_> {
+    /// The parts of `start` to `end` that are valid in the hands of one who got them from `root`.
+    fn within(&self, start: u128, end: u128, root: PeerName) -> Vec<(u128, u128)> {
+        match self {
+            Self::Parts(parts) => within(parts, start, end)
+                .filter(|part| !part.inherited && part.owner == root)
+                .map(|part| (part.start, part.end))
+                .collect(),
+            Self::From(members) if members.contains(&short(root)) => vec![(start, end)],
+            Self::From(_) => Vec::new(),
+        }
+    }
+
+    fn covers(&self, start: u128, end: u128, root: PeerName) -> bool {
+        let valid = self.within(start, end, root);
+        valid.iter().map(|(start, end)| end - start + 1).sum::<u128>() == end - start + 1
+    }
+
+    fn inherited_by(&self, heir: PeerName) -> impl Iterator<Item = (u128, u128)> {
+        let parts = match self {
+            Self::Parts(parts) => parts,
+            Self::From(_) => &[][..],
+        };
+        let mine = parts.iter().filter(move |part| part.inherited && part.owner == heir);
+        mine.map(|part| (part.start, part.end))
+    }
+}
+
 impl Ipam {
-    /// Makes `view` this node's own: `parts` say whose everything is.
-    ///
-    /// Of what this node has, in its hands or in flight, stays what its root had by the verdict.
+    /// Makes `view` this node's own. Of what this node has, in its hands or in flight, stays what is
+    /// `valid`; `highest` is a version that no valid span is above.
     pub(super) fn adopt_view(
         &mut self,
         view: View,
-        tombstones: Vec<Tombstone>,
-        completed: Option<Ack>,
-        parts: &[Part],
+        valid: &Valid<'_>,
         highest: u64,
         now: Time,
     ) {
         let me = self.config.name;
-        let tombstones = by_name(tombstones);
+        let tombstones = by_name(view.removed.clone());
         let out = tombstones.get(&me).cloned();
         let mut owned = SpanSet::default();
         for span in self.own.owned.iter() {
             for (start, end, root) in self.removals.roots.pieces(span.start, span.end, me) {
-                for part in within(parts, start, end).filter(|part| holds(part, root)) {
-                    owned.insert(Span { start: part.start, end: part.end, ..span });
+                for (start, end) in valid.within(start, end, root) {
+                    owned.insert(Span { start, end, ..span });
                 }
             }
         }
         let is_valid = |grant: &Grant| {
             let root = PeerName::from_bytes(grant.root);
-            within(parts, grant.span.start, grant.span.end).all(|part| holds(&part, root))
+            valid.covers(grant.span.start, grant.span.end, root)
         };
-        let (valid, void): (Vec<Grant>, Vec<Grant>) =
+        let (good, void): (Vec<Grant>, Vec<Grant>) =
             std::mem::take(&mut self.own.grants).into_iter().partition(is_valid);
         let lost_grants = void.len();
-        for grant in valid {
+        for grant in good {
             if tombstones.contains_key(&PeerName::from_bytes(grant.to)) {
                 // The receiver is gone and whatever it took over is void: the space comes back.
                 owned.insert(Span { version: grant.span.version.saturating_add(1), ..grant.span });
@@ -55,10 +88,9 @@ impl Ipam {
             }
         }
         let version = self.highest_version().max(highest).saturating_add(1);
-        for part in parts.iter().filter(|part| part.inherited && part.owner == me) {
-            owned.insert(Span { start: part.start, end: part.end, version });
+        for (start, end) in valid.inherited_by(me) {
+            owned.insert(Span { start, end, version });
         }
-        let was_member = completed.is_some();
         if out.is_some() {
             owned = SpanSet::default();
             self.own.grants.clear();
@@ -66,21 +98,19 @@ impl Ipam {
         }
         self.own.owned = owned;
 
-        let members: BTreeSet<PeerName> =
-            view.members.iter().map(|name| PeerName::from_bytes(*name)).collect();
-        self.removals.removed.retain(|name, _| !members.contains(name));
+        let is_member = |name: &PeerName| view.members.binary_search(&short(*name)).is_ok();
+        self.removals.removed.retain(|name, _| !is_member(name));
         self.removals.removed.extend(tombstones);
         self.removals.removed.remove(&me);
         for name in &view.removed {
-            let name = PeerName::from_bytes(*name);
+            let name = PeerName::from_bytes(name.name);
             self.spaces.remove(&name);
             self.wants.remove(&name);
             self.served.remove(&name);
         }
-        let complete = self.removals.removed.len() == view.removed.len();
-        self.removals.done = view;
+        self.removals.done = Some(view);
+        let complete = self.removals.removed.keys().all(|name| self.removals.is_done(*name));
         self.removals.out = out;
-        self.removals.completed = completed;
         self.removals.pending = None;
         self.removals.roots.clear();
         self.removals.publish_pending = true;
@@ -91,7 +121,7 @@ impl Ipam {
         self.stale = true;
         self.dirty = true;
         self.fence(now);
-        tracing::info!(was_member, lost_grants, "a removal is complete");
+        tracing::info!(lost_grants, "a removal is complete");
         if !complete && self.removals.out.is_none() {
             // What is left over is said anew, from here.
             self.acknowledge();
@@ -123,9 +153,4 @@ impl Ipam {
         let own = self.own.owned.iter().map(|span| span.version);
         others.map(|span| span.version).chain(own).max().unwrap_or(0)
     }
-}
-
-/// Whether addresses that came from `root` are valid where a verdict says `part`.
-fn holds(part: &Part, root: PeerName) -> bool {
-    !part.inherited && part.owner == root
 }

@@ -6,39 +6,43 @@ mod apply;
 mod roots;
 mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    hash::{Hash, Hasher},
+};
 
 use sha2::{Digest as _, Sha256};
 use weft_crypto::PeerName;
 
 pub(super) use self::roots::Roots;
-use self::verdict::{closure, group, greatest, removed_by, short};
+use self::{
+    apply::Valid,
+    verdict::{closure, greatest, group, names, removed_by, short},
+};
 use super::{
     Fenced, Ipam, Misbehaved, RemovalView, RemoveError,
     limits::{MAX_KNOWN, MAX_REMOVED},
     universe::Universe,
     validate::{self, NO_RING},
-    wire::{Ack, RingId, SavedRemovals, ShortName, Space, Step, Tombstone, View, ViewId},
+    wire::{Ack, RingId, SavedRemovals, ShortName, Space, Tombstone, View, ViewId, Weight},
 };
-use crate::Time;
+use crate::{Time, codec};
 
 /// What this node knows and said of removals.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Removals {
     /// All this node goes along with, complete or not. It contains those of `done`.
     removed: BTreeMap<PeerName, Tombstone>,
-    done: View,
+    done: Option<View>,
     /// The own word on what is not complete; there is one exactly if `removed` is more than `done`.
     pending: Option<Ack>,
-    /// The own word on what is, if it counted.
-    completed: Option<Ack>,
     pub(super) roots: Roots,
     /// All owners ever heard of, in the own ring.
     known: BTreeSet<PeerName>,
     /// The word by which this node itself is out.
     out: Option<Tombstone>,
     /// The words of others: on what is pending, and on what is complete.
-    heard: BTreeMap<PeerName, (Option<Ack>, Option<Ack>)>,
+    heard: BTreeMap<PeerName, (Option<Ack>, Option<View>)>,
     pub(super) fenced: VecDeque<Fenced>,
     /// Whether words changed since they were last judged.
     stale: bool,
@@ -54,11 +58,10 @@ impl Removals {
         }
         Self {
             removed: by_name(saved.removed),
-            done: saved.done,
             publish_pending: saved.pending.is_some(),
-            publish_completed: saved.completed.is_some(),
+            publish_completed: saved.done.is_some(),
+            done: saved.done,
             pending: saved.pending,
-            completed: saved.completed,
             roots,
             known: saved.known.into_iter().map(PeerName::from_bytes).collect(),
             out: saved.out,
@@ -72,7 +75,6 @@ impl Removals {
             removed: self.removed.values().cloned().collect(),
             done: self.done.clone(),
             pending: self.pending.clone(),
-            completed: self.completed.clone(),
             foreign: self.roots.iter().map(|(a, b, root)| (a, b, *root.as_bytes())).collect(),
             known: self.known.iter().map(|name| *name.as_bytes()).collect(),
             out: self.out.clone(),
@@ -82,15 +84,15 @@ impl Removals {
     /// The name of this state: equal on two nodes exactly if they go along with the same removals and
     /// have completed the same ones by the same words.
     pub(super) fn id(&self) -> ViewId {
-        if self.removed.is_empty() && self.done.path.is_empty() {
+        if self.removed.is_empty() && self.done.is_none() {
             return [0; 16];
         }
         let mut hash = Sha256::new();
         hash.update(b"weft state ");
         self.removed.keys().for_each(|name| hash.update(name.as_bytes()));
-        if let Some(step) = self.done.path.last() {
+        if let Some(done) = &self.done {
             hash.update(b" after ");
-            hash.update(step.id);
+            hash.update(done.weight.id);
         }
         verdict::cut(&hash.finalize())
     }
@@ -102,7 +104,8 @@ impl Removals {
 
     /// Whether the removal of `name` is complete.
     pub(super) fn is_done(&self, name: PeerName) -> bool {
-        self.done.removed.binary_search(name.as_bytes()).is_ok()
+        let removed = self.done.as_ref().map(|done| done.removed.as_slice()).unwrap_or_default();
+        removed.binary_search_by(|tombstone| tombstone.name.cmp(name.as_bytes())).is_ok()
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -118,8 +121,13 @@ impl Removals {
         self.pending.as_ref()
     }
 
-    pub(super) fn completed(&self) -> Option<&Ack> {
-        self.completed.as_ref()
+    pub(super) fn done(&self) -> Option<&View> {
+        self.done.as_ref()
+    }
+
+    /// The weight of what is complete.
+    fn weight(&self) -> Weight {
+        self.done.as_ref().map(|done| done.weight).unwrap_or_default()
     }
 
     /// Remembers an owner. Returns whether it is a new one.
@@ -127,16 +135,26 @@ impl Removals {
         self.known.insert(name)
     }
 
+    /// Feeds what others said to a hash.
+    pub(super) fn hash_heard(&self, hash: &mut impl Hasher) {
+        for (name, (pending, completed)) in &self.heard {
+            name.hash(hash);
+            pending.as_ref().map(codec::encode).hash(hash);
+            completed.as_ref().map(codec::encode).hash(hash);
+        }
+    }
+
     /// All words about `ring`, the own ones included.
     fn words(&self, me: PeerName, ring: RingId) -> Vec<(PeerName, &Ack)> {
-        let own = (me, (self.completed.as_ref(), self.pending.as_ref()));
-        let heard = self.heard.iter().map(|(name, (pending, completed))| {
-            // Of two words of one node on the same, the completed one counts: it comes last.
-            (*name, (pending.as_ref(), completed.as_ref()))
-        });
+        let own = (me, self.pending.as_ref(), self.done.as_ref());
+        // Of two words of one node on the same, the completed one counts: it comes last.
+        let heard = self.heard.iter().map(|(name, (a, b))| (*name, a.as_ref(), b.as_ref()));
         heard
             .chain([own])
-            .flat_map(|(name, (a, b))| a.into_iter().chain(b).map(move |ack| (name, ack)))
+            .flat_map(|(name, pending, done)| {
+                let done = done.and_then(|view| view.ack.as_ref());
+                pending.into_iter().chain(done).map(move |ack| (name, ack))
+            })
             .filter(|(_, ack)| ack.space.ring == ring || ack.space.ring == NO_RING)
             .collect()
     }
@@ -185,24 +203,45 @@ impl Ipam {
         Ok(())
     }
 
-    /// See [`Ipam::handle_pending`] and [`Ipam::handle_completed`].
-    pub(super) fn take_word(
+    /// See [`Ipam::handle_pending`].
+    pub(super) fn take_pending(
         &mut self,
         origin: PeerName,
         ack: Option<Ack>,
-        completed: bool,
         now: Time,
+    ) -> Result<(), Misbehaved> {
+        let checked = ack.as_ref().map_or(Ok(()), |ack| check(origin, ack, &self.universe));
+        self.take_word(origin, checked, now, |words| &mut words.0, ack)
+    }
+
+    /// See [`Ipam::handle_completed`].
+    pub(super) fn take_completed(
+        &mut self,
+        origin: PeerName,
+        view: Option<View>,
+        now: Time,
+    ) -> Result<(), Misbehaved> {
+        let checked =
+            view.as_ref().map_or(Ok(()), |view| check_view(origin, view, &self.universe));
+        self.take_word(origin, checked, now, |words| &mut words.1, view)
+    }
+
+    fn take_word<T: PartialEq>(
+        &mut self,
+        origin: PeerName,
+        checked: Result<(), Misbehaved>,
+        now: Time,
+        slot: impl Fn(&mut (Option<Ack>, Option<View>)) -> &mut Option<T>,
+        word: Option<T>,
     ) -> Result<(), Misbehaved> {
         if origin == self.config.name {
             return Ok(());
         }
-        let checked = ack.as_ref().map_or(Ok(()), |ack| check(origin, ack, &self.universe));
         self.stats.misbehaved += u64::from(checked.is_err());
         checked?;
-        let words = self.removals.heard.entry(origin).or_default();
-        let slot = if completed { &mut words.1 } else { &mut words.0 };
-        if *slot != ack {
-            *slot = ack;
+        let slot = slot(self.removals.heard.entry(origin).or_default());
+        if *slot != word {
+            *slot = word;
             self.removals.stale = true;
         }
         self.settle(now);
@@ -217,8 +256,14 @@ impl Ipam {
         if !std::mem::take(&mut self.removals.stale) {
             return;
         }
-        // Each round makes the path greater or goes along with a removal more: both are bounded.
-        while self.removals.out.is_none() && (self.complete(now) || self.go_along()) {}
+        let before = self.removals.id();
+        // Each round makes the weight greater or goes along with a removal more: both are bounded.
+        while self.removals.out.is_none()
+            && (self.complete(now) || self.trust(now) || self.go_along())
+        {}
+        if self.removals.id() != before {
+            self.take_over_late();
+        }
     }
 
     /// Remembers every owner that a record in the own ring shows.
@@ -256,10 +301,8 @@ impl Ipam {
         let mut new: BTreeMap<PeerName, Tombstone> = BTreeMap::new();
         let mut voices = Vec::new();
         for (origin, ack) in self.removals.words(me, ring) {
-            let counts = !self.removals.is_removed(origin)
-                && !new.contains_key(&origin)
-                && one_way(&ack.path, &self.removals.done.path);
-            if !counts || origin == me {
+            let gone = self.removals.is_removed(origin) || new.contains_key(&origin);
+            if gone || origin == me {
                 continue;
             }
             voices.push(origin);
@@ -297,7 +340,7 @@ impl Ipam {
         let known = self.removals.known.iter().map(|name| short(*name)).take(MAX_KNOWN).collect();
         let ack = Ack {
             removed: self.removals.removed.values().cloned().collect(),
-            path: self.removals.done.path.clone(),
+            after: self.removals.weight(),
             known,
             space: self.space(),
         };
@@ -314,18 +357,21 @@ impl Ipam {
         let Some(ring) = self.ring_in_view() else { return false };
         let words = self.removals.words(me, ring);
         let Some(verdict) = greatest(&words, &self.left()) else { return false };
-        if verdict.path <= self.removals.done.path {
+        if verdict.weight <= self.removals.weight() {
             return false;
         }
         let parts = verdict.parts(&self.universe);
         let view = View {
-            path: verdict.path.clone(),
-            removed: verdict.removed.iter().map(|name| *name.as_bytes()).collect(),
-            members: verdict.members.keys().map(|name| *name.as_bytes()).collect(),
+            weight: verdict.weight,
+            removed: verdict
+                .members
+                .values()
+                .next()
+                .map(|ack| ack.removed.clone())
+                .unwrap_or_default(),
+            members: verdict.members.keys().map(|name| short(*name)).collect(),
+            ack: verdict.members.get(&me).map(|ack| (*ack).clone()),
         };
-        let tombstones: Vec<Tombstone> =
-            verdict.members.values().next().map(|ack| ack.removed.clone()).unwrap_or_default();
-        let completed = verdict.members.get(&me).map(|ack| (*ack).clone());
         let highest = verdict
             .members
             .values()
@@ -333,7 +379,44 @@ impl Ipam {
             .map(|span| span.version)
             .max()
             .unwrap_or(0);
-        self.adopt_view(view, tombstones, completed, &parts, highest, now);
+        self.adopt_view(view, &Valid::Parts(&parts), highest, now);
+        true
+    }
+
+    /// Goes along with what another node says is complete and what cannot be shown any more, because
+    /// one of those who acknowledged it has gone on to the next removal: if all of them still go along
+    /// with it. Only for nodes that were not asked; the others go on as well. Returns whether there
+    /// was such a word.
+    fn trust(&mut self, now: Time) -> bool {
+        let me = short(self.config.name);
+        let said = |view: &View| {
+            let removed = names(&view.removed);
+            view.members.iter().all(|member| {
+                self.removals.heard.iter().any(|(name, (pending, done))| {
+                    let of = |tombstones: &[Tombstone]| names(tombstones).is_superset(&removed);
+                    short(*name) == *member
+                        && (pending.as_ref().is_some_and(|ack| of(&ack.removed))
+                            || done.as_ref().is_some_and(|done| of(&done.removed)))
+                })
+            })
+        };
+        let Some(ring) = self.ring_in_view() else { return false };
+        let best = self
+            .removals
+            .heard
+            .values()
+            .filter_map(|(_, view)| view.as_ref())
+            .filter(|view| view.ack.as_ref().is_none_or(|ack| ack.space.ring == ring))
+            .filter(|view| view.weight > self.removals.weight() && !view.members.contains(&me))
+            .filter(|view| said(view))
+            .max_by_key(|view| view.weight)
+            .cloned();
+        let Some(view) = best else { return false };
+        // What came from one of them since the same cut is valid.
+        let pending = self.removals.pending.as_ref();
+        let same_cut = pending.is_some_and(|ack| removed_by(ack) == names(&view.removed));
+        let members = if same_cut { view.members.iter().copied().collect() } else { BTreeSet::new() };
+        self.adopt_view(View { ack: None, ..view }, &Valid::From(members), 0, now);
         true
     }
 
@@ -375,7 +458,7 @@ impl Ipam {
     /// Forgets removals of a ring that was given up.
     pub(super) fn forget_removals(&mut self) {
         let heard = std::mem::take(&mut self.removals.heard);
-        let publish = self.removals.pending.is_some() || self.removals.completed.is_some();
+        let publish = self.removals.pending.is_some() || self.removals.done.is_some();
         self.removals = Removals {
             heard,
             stale: true,
@@ -390,22 +473,28 @@ fn by_name(tombstones: Vec<Tombstone>) -> BTreeMap<PeerName, Tombstone> {
     tombstones.into_iter().map(|t| (PeerName::from_bytes(t.name), t)).collect()
 }
 
-/// Whether one of two paths leads on from the other.
-fn one_way(a: &[Step], b: &[Step]) -> bool {
-    a.starts_with(b) || b.starts_with(a)
-}
-
 /// Whether a word makes sense by itself.
 fn check(origin: PeerName, ack: &Ack, universe: &Universe) -> Result<(), Misbehaved> {
     let sorted = ack.removed.is_sorted_by(|a, b| a.name < b.name);
     let itself = ack.removed.iter().any(|tombstone| tombstone.name == *origin.as_bytes());
     let long = ack.removed.len() > MAX_REMOVED
-        || ack.known.len() > MAX_KNOWN
-        || ack.path.len() > MAX_REMOVED;
+        || ack.known.len() > MAX_KNOWN;
     if !sorted || itself || long || ack.removed.is_empty() {
         return Err(Misbehaved::RemovalWrong(origin));
     }
     validate::space(origin, &ack.space, universe)
+}
+
+fn check_view(origin: PeerName, view: &View, universe: &Universe) -> Result<(), Misbehaved> {
+    let sorted = view.removed.is_sorted_by(|a, b| a.name < b.name);
+    let counts = usize::try_from(view.weight.removed) == Ok(view.removed.len())
+        && usize::try_from(view.weight.members) == Ok(view.members.len());
+    let long = view.removed.len() > MAX_REMOVED || view.members.len() > MAX_KNOWN;
+    let same = view.ack.as_ref().is_none_or(|ack| ack.removed.len() == view.removed.len());
+    if !sorted || !counts || long || !same {
+        return Err(Misbehaved::RemovalWrong(origin));
+    }
+    view.ack.as_ref().map_or(Ok(()), |ack| check(origin, ack, universe))
 }
 
 /// Whether `space` may pass addresses on to a node in the state `view`.

@@ -12,7 +12,7 @@ use weft_crypto::PeerName;
 use super::super::{
     universe::Universe,
     validate::NO_RING,
-    wire::{Ack, ShortName, Step, ViewId},
+    wire::{Ack, ShortName, Tombstone, ViewId, Weight},
 };
 use crate::codec;
 
@@ -26,9 +26,8 @@ pub(in crate::ipam) fn short(name: PeerName) -> ShortName {
 /// acknowledged the removal of the same nodes.
 #[derive(Clone, Debug)]
 pub(in crate::ipam) struct Verdict<'a> {
-    /// The path to it; the greater one prevails.
-    pub(in crate::ipam) path: Vec<Step>,
-    pub(in crate::ipam) removed: BTreeSet<PeerName>,
+    pub(in crate::ipam) weight: Weight,
+    /// The owners who acknowledged, and what they said.
     pub(in crate::ipam) members: BTreeMap<PeerName, &'a Ack>,
 }
 
@@ -48,7 +47,12 @@ type Group<'a> = BTreeMap<ShortName, (PeerName, &'a Ack)>;
 
 /// The names that an acknowledgement removes.
 pub(in crate::ipam) fn removed_by(ack: &Ack) -> BTreeSet<PeerName> {
-    ack.removed.iter().map(|tombstone| PeerName::from_bytes(tombstone.name)).collect()
+    names(&ack.removed)
+}
+
+/// The names of the removed.
+pub(in crate::ipam) fn names(tombstones: &[Tombstone]) -> BTreeSet<PeerName> {
+    tombstones.iter().map(|tombstone| PeerName::from_bytes(tombstone.name)).collect()
 }
 
 /// The greatest verdict that `words` contain. `left` are owners that gave everything up.
@@ -75,12 +79,14 @@ pub(in crate::ipam) fn greatest<'a>(
             }
             let members: BTreeMap<PeerName, &Ack> =
                 members.iter().filter_map(|short| group.get(short).copied()).collect();
-            let mut path =
-                members.values().map(|ack| &ack.path).max().cloned().unwrap_or_default();
-            let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            path.push(Step { members: size, id: identify(&removed, &members) });
-            if best.as_ref().is_none_or(|best| best.path < path) {
-                best = Some(Verdict { path, removed: removed.clone(), members });
+            let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+            let weight = Weight {
+                removed: count(removed.len()),
+                members: count(members.len()),
+                id: identify(&removed, &members),
+            };
+            if best.as_ref().is_none_or(|best| best.weight < weight) {
+                best = Some(Verdict { weight, members });
             }
         }
     }
@@ -150,8 +156,8 @@ impl Verdict<'_> {
     pub(in crate::ipam) fn parts(&self, universe: &Universe) -> Vec<Part> {
         // Honest members never hold the same address. If two do, the one who completed more removals
         // counts; then the lower name.
-        let mut order: Vec<(&Vec<Step>, Reverse<PeerName>)> =
-            self.members.iter().map(|(name, ack)| (&ack.path, Reverse(*name))).collect();
+        let mut order: Vec<(Weight, Reverse<PeerName>)> =
+            self.members.iter().map(|(name, ack)| (ack.after, Reverse(*name))).collect();
         order.sort();
         let names: Vec<PeerName> = order.iter().map(|(_, name)| name.0).collect();
         let mut starts: BTreeMap<u128, Vec<usize>> = BTreeMap::new();

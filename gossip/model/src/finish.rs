@@ -1,0 +1,108 @@
+//! What must come true in the end, from wherever the nodes are.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{host::COOL_DOWN, state::State};
+
+/// Rounds in which all meet all, beyond which nothing new will come.
+const ROUNDS: usize = 60;
+
+impl State {
+    /// Whether, when all living nodes talk to each other from here on, they come to one ring that
+    /// covers the range once, and each of them gets an address while there are some. Says what is
+    /// wrong.
+    pub(crate) fn ends_well(&self) -> Result<(), String> {
+        let mut state = self.clone();
+        state.settle()?;
+        state.check_end(false)?;
+        let living: Vec<usize> = state.living().collect();
+        for index in &living {
+            for key in state.hosts[*index].keys() {
+                let now = state.now;
+                state.host(*index).release(&key, now);
+            }
+        }
+        state.pass(COOL_DOWN);
+        state.settle()?;
+        let stay: Vec<usize> = living
+            .into_iter()
+            .filter(|index| state.hosts[*index].ipam.removed_by().is_none())
+            .collect();
+        for index in &stay {
+            let now = state.now;
+            state.host(*index).ask("last", now);
+        }
+        for _ in 0..4 {
+            state.settle()?;
+            state.pass(Duration::from_secs(6));
+        }
+        let owned: u64 = stay.iter().map(|index| state.hosts[*index].ipam.owned()).sum();
+        let served = stay.iter().filter(|index| !state.hosts[**index].used().is_empty()).count();
+        // The first and the last address are nobody's, and what a dead node holds is not there.
+        let usable = usize::try_from(owned).unwrap_or(usize::MAX).saturating_sub(2);
+        if served < stay.len().min(usable) {
+            return Err(format!("{served} of {stay:?} have an address\n{state:?}"));
+        }
+        state.check_end(true)
+    }
+
+    /// Everybody meets everybody until nothing is new.
+    fn settle(&mut self) -> Result<(), String> {
+        self.reach();
+        let living: Vec<usize> = self.living().collect();
+        for _ in 0..ROUNDS {
+            let before = self.clone();
+            for from in &living {
+                living.iter().filter(|to| *to != from).for_each(|to| self.meet(*from, *to));
+            }
+            // Whoever heard nothing new was not touched.
+            if self.hosts.iter().zip(&before.hosts).all(|(a, b)| Arc::ptr_eq(a, b)) {
+                return Ok(());
+            }
+        }
+        Err(format!("it never settles\n{self:?}"))
+    }
+
+    fn check_end(&self, last: bool) -> Result<(), String> {
+        if !self.unique_anywhere() || !self.unique_in_a_view() || !self.unique_after_exchange() {
+            return Err(format!("twice in the end\n{self:?}"));
+        }
+        let stay: Vec<_> = self
+            .living()
+            .map(|index| &self.hosts[index])
+            .filter(|host| host.ipam.removed_by().is_none())
+            .collect();
+        let Some(first) = stay.first() else { return Err(format!("nobody is left\n{self:?}")) };
+        let known_dead = |index: usize| {
+            let dead = &self.hosts[index];
+            let name = dead.name();
+            first.ipam.removals().iter().any(|removal| removal.name == name)
+                || dead.space().owned.is_empty() && dead.space().grants.is_empty()
+        };
+        let all_removed =
+            (0..self.hosts.len()).filter(|index| !self.hosts[*index].alive).all(known_dead);
+        if !all_removed {
+            return Ok(());
+        }
+        let waits = stay.iter().any(|host| {
+            host.ipam.removals().iter().any(|removal| removal.waits_for.is_some())
+        });
+        if waits {
+            return Err(format!("a removal waits for ever\n{self:?}"));
+        }
+        let mut owned: BTreeMap<u128, u128> = BTreeMap::new();
+        for span in stay.iter().flat_map(|host| host.space().owned) {
+            owned.insert(span.start, span.end);
+        }
+        let in_flight = stay.iter().any(|host| !host.space().grants.is_empty());
+        let sum: u128 = owned.iter().map(|(start, end)| end - start + 1).sum();
+        if sum != self.size() && !(in_flight && !last) {
+            return Err(format!("{sum} addresses are owned, of {}\n{self:?}", self.size()));
+        }
+        let routes = first.ipam.routes();
+        if stay.iter().any(|host| host.ipam.routes() != routes) {
+            return Err(format!("different rings\n{self:?}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! One node: the machine, its disk, and the records it holds.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use weft_crypto::PeerName;
+use weft_gossip::{
+    Time,
+    ipam::{
+        Ack, Init, Ipam, IpamConfig, IpamSnapshot, Paxos, Publish, Request, Space, View, Want,
+    },
+};
+
+use crate::Mutation;
+
+/// Short, so that a tick of the clock is enough.
+pub(crate) const COOL_DOWN: Duration = Duration::from_secs(2);
+
+/// One record; the version orders those of one node and kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Item<T> {
+    pub(crate) version: u64,
+    digest: u64,
+    value: Option<Arc<T>>,
+}
+
+impl<T> Default for Item<T> {
+    fn default() -> Self {
+        Self { version: 0, digest: 0, value: None }
+    }
+}
+
+impl<T: Debug> Item<T> {
+    fn new(version: u64, value: Option<T>) -> Self {
+        let mut hash = DefaultHasher::new();
+        format!("{version}{value:?}").hash(&mut hash);
+        Self { version, digest: hash.finish(), value: value.map(Arc::new) }
+    }
+}
+
+impl<T: Clone> Item<T> {
+    fn value(&self) -> Option<T> {
+        self.value.as_deref().cloned()
+    }
+}
+
+/// What one node published last, or what another one holds of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Records {
+    space: Item<Space>,
+    want: Item<Want>,
+    paxos: Item<Paxos>,
+    pending: Item<Ack>,
+    completed: Item<View>,
+}
+
+impl Records {
+    fn digests(&self) -> [u64; 5] {
+        let Self { space, want, paxos, pending, completed } = self;
+        [space.digest, want.digest, paxos.digest, pending.digest, completed.digest]
+    }
+}
+
+impl PartialEq for Records {
+    fn eq(&self, other: &Self) -> bool {
+        self.digests() == other.digests()
+    }
+}
+
+/// A node.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) index: usize,
+    config: IpamConfig,
+    pub(crate) ipam: Ipam,
+    disk: Arc<IpamSnapshot>,
+    disk_digest: u64,
+    /// What it holds, by host; of itself what it published.
+    pub(crate) held: Vec<Records>,
+    /// Counts what it published.
+    version: u64,
+    pub(crate) alive: bool,
+    pub(crate) digest: u64,
+    mutation: Option<Mutation>,
+}
+
+pub(crate) fn name(index: usize) -> PeerName {
+    PeerName::from_bytes([u8::try_from(index).expect("invariant: few hosts") + 1; 32])
+}
+
+impl Host {
+    pub(crate) fn new(
+        index: usize,
+        hosts: usize,
+        range: IpNet,
+        init: Init,
+        mutation: Option<Mutation>,
+    ) -> Self {
+        let targets = usize::from(index > 0);
+        let config = IpamConfig {
+            name: name(index),
+            ranges: vec![range],
+            init,
+            targets,
+            cool_down: COOL_DOWN,
+        };
+        let ipam = start(&config, None, Time::START);
+        let disk = Arc::new(ipam.snapshot());
+        let held = vec![Records::default(); hosts];
+        let mut host = Self {
+            index,
+            config,
+            ipam,
+            disk,
+            disk_digest: 0,
+            held,
+            version: 0,
+            alive: true,
+            digest: 0,
+            mutation,
+        };
+        host.drain();
+        host
+    }
+
+    pub(crate) fn name(&self) -> PeerName {
+        self.config.name
+    }
+
+    /// Writes the disk, then publishes.
+    pub(crate) fn drain(&mut self) {
+        if self.ipam.dirty() {
+            self.disk = Arc::new(self.ipam.snapshot());
+            let mut hash = DefaultHasher::new();
+            format!("{:?}", self.disk).hash(&mut hash);
+            self.disk_digest = hash.finish();
+        }
+        let Some(mine) = self.held.get_mut(self.index) else { return };
+        while let Some(publish) = self.ipam.poll_publish() {
+            self.version += 1;
+            let version = self.version;
+            match publish {
+                Publish::Space(space) => mine.space = Item::new(version, Some(space)),
+                Publish::Want(want) => mine.want = Item::new(version, want),
+                Publish::Paxos(paxos) => mine.paxos = Item::new(version, Some(paxos)),
+                Publish::Pending(ack) => mine.pending = Item::new(version, ack),
+                Publish::Completed(view) => mine.completed = Item::new(version, view),
+            }
+        }
+        while self.ipam.poll_outcome().is_some() {}
+        while self.ipam.poll_fenced().is_some() {}
+    }
+
+    /// Computes the digest anew; states are told apart by it.
+    pub(crate) fn refresh(&mut self) {
+        self.ipam.check_invariants();
+        let mut hash = DefaultHasher::new();
+        (self.ipam.state_digest(), self.disk_digest, self.alive, self.version).hash(&mut hash);
+        self.held.iter().for_each(|records| records.digests().hash(&mut hash));
+        self.digest = hash.finish();
+    }
+
+    /// Takes in what `records` say of `origin` and is newer than what it holds.
+    pub(crate) fn hear(&mut self, origin: usize, records: &Records, what: What, now: Time) {
+        let from = name(origin);
+        let Some(mut held) = self.held.get(origin).cloned() else { return };
+        if held == *records {
+            return;
+        }
+        if what != What::Words && records.space.version > held.space.version {
+            held.space = records.space.clone();
+            let space = self.mutate_space(records.space.value());
+            self.ipam.handle_space(from, space, now).expect("an honest record");
+        }
+        if what != What::Words && records.want.version > held.want.version {
+            held.want = records.want.clone();
+            self.ipam.handle_want(from, records.want.value(), now).expect("an honest record");
+        }
+        if what != What::Words && records.paxos.version > held.paxos.version {
+            held.paxos = records.paxos.clone();
+            self.ipam.handle_paxos(from, records.paxos.value(), now).expect("an honest record");
+        }
+        if what != What::Space && records.completed.version > held.completed.version {
+            held.completed = records.completed.clone();
+            let mut view = records.completed.value();
+            if let Some(view) = &mut view {
+                view.ack = self.mutate_ack(view.ack.take());
+            }
+            self.ipam.handle_completed(from, view, now).expect("an honest record");
+        }
+        if what != What::Space && records.pending.version > held.pending.version {
+            held.pending = records.pending.clone();
+            let ack = self.mutate_ack(records.pending.value());
+            self.ipam.handle_pending(from, ack, now).expect("an honest record");
+        }
+        if let Some(slot) = self.held.get_mut(origin) {
+            *slot = held;
+        }
+        self.drain();
+    }
+
+    fn mutate_space(&self, space: Option<Space>) -> Option<Space> {
+        let mut space = space?;
+        match self.mutation {
+            Some(Mutation::AcrossViews) => {
+                let IpamSnapshot::V1(mine) = self.ipam.snapshot();
+                space.view = mine.space.view;
+            }
+            Some(Mutation::NoRoots) => {
+                // As if the node had held everything itself when it acknowledged.
+                let me = *self.config.name.as_bytes();
+                space.grants.iter_mut().for_each(|grant| grant.root = me);
+            }
+            Some(Mutation::WaitsForNobody | Mutation::ForgetsItsWord) | None => {}
+        }
+        Some(space)
+    }
+
+    fn mutate_ack(&self, ack: Option<Ack>) -> Option<Ack> {
+        let mut ack = ack?;
+        if self.mutation == Some(Mutation::WaitsForNobody) {
+            ack.known.clear();
+        }
+        Some(ack)
+    }
+
+    pub(crate) fn ask(&mut self, key: &str, now: Time) {
+        let deadline = now + Duration::from_secs(10_000);
+        self.ipam.allocate(key, Request::default(), deadline, now);
+        self.drain();
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.ipam.allocations().map(|(key, _)| key.to_owned()).collect()
+    }
+
+    pub(crate) fn release(&mut self, key: &str, now: Time) {
+        self.ipam.release(key, now);
+        self.drain();
+    }
+
+    pub(crate) fn remove(&mut self, who: usize, force: bool, now: Time) -> bool {
+        let done = self.ipam.remove(name(who), force, 0, now).is_ok();
+        self.drain();
+        done
+    }
+
+    /// Stops at once and starts with what the disk holds; of others it knows nothing then.
+    pub(crate) fn crash(&mut self, reachable: &BTreeSet<PeerName>, now: Time) {
+        let mut disk = (*self.disk).clone();
+        if self.mutation == Some(Mutation::ForgetsItsWord) {
+            let IpamSnapshot::V1(saved) = &mut disk;
+            saved.removals = Default::default();
+        }
+        self.ipam = start(&self.config, Some(disk), now);
+        for (index, held) in self.held.iter_mut().enumerate() {
+            if index != self.index {
+                *held = Records::default();
+            }
+        }
+        self.reach(reachable, now);
+    }
+
+    pub(crate) fn reach(&mut self, all: &BTreeSet<PeerName>, now: Time) {
+        let others = all.iter().copied().filter(|name| *name != self.name()).collect();
+        self.ipam.handle_reachable(&others, now);
+        others.iter().for_each(|name| self.ipam.handle_synced(*name, now));
+        self.drain();
+    }
+
+    pub(crate) fn tick(&mut self, now: Time) {
+        self.ipam.handle_timeout(now);
+        self.drain();
+    }
+
+    pub(crate) fn used(&self) -> BTreeSet<IpAddr> {
+        self.ipam.allocations().flat_map(|(_, nets)| nets).map(|net| net.addr()).collect()
+    }
+
+    pub(crate) fn space(&self) -> Space {
+        let IpamSnapshot::V1(saved) = self.ipam.snapshot();
+        saved.space
+    }
+}
+
+/// Which records are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Space, want, vote.
+    Space,
+    /// The words on removals.
+    Words,
+    /// All.
+    All,
+}
+
+fn start(config: &IpamConfig, disk: Option<IpamSnapshot>, now: Time) -> Ipam {
+    Ipam::new(config.clone(), disk, *config.name.as_bytes(), now).expect("its own disk")
+}
