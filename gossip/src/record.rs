@@ -38,10 +38,7 @@ impl Kind {
 
     /// Whether content of this kind must be on the origin's disk before others may see it.
     pub(crate) fn is_durable(self) -> bool {
-        matches!(
-            self,
-            Self::SPACE | Self::WANT | Self::PAXOS | Self::PENDING | Self::COMPLETED
-        )
+        matches!(self, Self::SPACE | Self::WANT | Self::PAXOS | Self::PENDING | Self::COMPLETED)
     }
 }
 

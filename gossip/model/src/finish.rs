@@ -72,21 +72,24 @@ impl State {
             .map(|index| &self.hosts[index])
             .filter(|host| host.ipam.removed_by().is_none())
             .collect();
-        let Some(first) = stay.first() else { return Err(format!("nobody is left\n{self:?}")) };
+        let Some(first) = stay.first() else {
+            // The last one died.
+            let died = self.hosts.iter().any(|h| !h.alive && h.ipam.removed_by().is_none());
+            return if died { Ok(()) } else { Err(format!("nobody is left\n{self:?}")) };
+        };
         let known_dead = |index: usize| {
             let dead = &self.hosts[index];
             let name = dead.name();
             first.ipam.removals().iter().any(|removal| removal.name == name)
-                || dead.space().owned.is_empty() && dead.space().grants.is_empty()
         };
         let all_removed =
             (0..self.hosts.len()).filter(|index| !self.hosts[*index].alive).all(known_dead);
         if !all_removed {
             return Ok(());
         }
-        let waits = stay.iter().any(|host| {
-            host.ipam.removals().iter().any(|removal| removal.waits_for.is_some())
-        });
+        let waits = stay
+            .iter()
+            .any(|host| host.ipam.removals().iter().any(|removal| removal.waits_for.is_some()));
         if waits {
             return Err(format!("a removal waits for ever\n{self:?}"));
         }
@@ -96,7 +99,7 @@ impl State {
         }
         let in_flight = stay.iter().any(|host| !host.space().grants.is_empty());
         let sum: u128 = owned.iter().map(|(start, end)| end - start + 1).sum();
-        if sum != self.size() && !(in_flight && !last) {
+        if (last || !in_flight) && sum != self.size() {
             return Err(format!("{sum} addresses are owned, of {}\n{self:?}", self.size()));
         }
         let routes = first.ipam.routes();

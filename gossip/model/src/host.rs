@@ -13,9 +13,7 @@ use ipnet::IpNet;
 use weft_crypto::PeerName;
 use weft_gossip::{
     Time,
-    ipam::{
-        Ack, Init, Ipam, IpamConfig, IpamSnapshot, Paxos, Publish, Request, Space, View, Want,
-    },
+    ipam::{Ack, Init, Ipam, IpamConfig, IpamSnapshot, Paxos, Publish, Request, Space, View, Want},
 };
 
 use crate::Mutation;

@@ -65,7 +65,7 @@ pub struct Scenario {
     pub split: bool,
     /// Of how many states the end is played out: one in that many.
     pub ends: u64,
-    /// The most states to visit.
+    /// The most steps to take.
     pub limit: usize,
     /// What is broken.
     pub mutation: Option<Mutation>,
@@ -129,7 +129,7 @@ impl Scenario {
                 format!("{}: {property}: {actions:#?}\n{last:?}{why}", self.title)
             })
             .collect();
-        let complete = failures.is_empty() && checker.is_done();
+        let complete = failures.is_empty() && checker.state_count() < self.limit;
         Outcome { states: checker.unique_state_count(), complete, failures }
     }
 }

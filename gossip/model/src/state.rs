@@ -118,16 +118,16 @@ impl State {
                 }
             }
             let may = |left: u8, list: &[usize]| left > 0 && list.contains(&to);
-            if may(self.budget.asks, &scenario.askers) {
+            if may(self.budget.asks, scenario.askers) {
                 actions.push(Action::Ask(to));
             }
-            if may(self.budget.releases, &scenario.askers) {
+            if may(self.budget.releases, scenario.askers) {
                 actions.push(Action::Release(to));
             }
-            if may(self.budget.crashes, &scenario.crashers) {
+            if may(self.budget.crashes, scenario.crashers) {
                 actions.push(Action::Crash(to));
             }
-            if may(self.budget.deaths, &scenario.mortals) {
+            if may(self.budget.deaths, scenario.mortals) {
                 actions.push(Action::Die(to));
             }
             if self.budget.removals > 0 {
@@ -256,9 +256,9 @@ impl State {
 
     /// No address is in use twice by two that hold the same records, each other's included.
     pub(crate) fn unique_after_exchange(&self) -> bool {
-        self.pairs().filter(|(one, other)| one.alive && other.alive).all(|(one, other)| {
-            one.held != other.held || one.used().is_disjoint(&other.used())
-        })
+        self.pairs()
+            .filter(|(one, other)| one.alive && other.alive)
+            .all(|(one, other)| one.held != other.held || one.used().is_disjoint(&other.used()))
     }
 }
 

@@ -1,19 +1,20 @@
-//! All orders of what may happen.
+//! All orders of what may happen, in several settings; and broken rules, which must be noticed.
+//!
+//! `cargo test -p weft-model` visits each setting up to a bound; `cargo test -p weft-model --
+//! --include-ignored --nocapture` visits over a million states and takes a while.
+//!
+//! Each mutation was tried; the property that notices it is in its test.
 
-use weft_model::Scenario;
+use weft_model::{Mutation, Outcome, Scenario};
 
-/// Visits all states and prints how many there are.
-fn check(scenario: &Scenario) -> usize {
-    let outcome = scenario.check();
-    println!("{}: {} states, complete: {}", scenario.title, outcome.states, outcome.complete);
-    assert!(outcome.failures.is_empty(), "{}", outcome.failures.join("\n"));
-    outcome.states
-}
+/// Steps in one setting of the default run. Several steps lead to the same state.
+const SHORT: usize = 60_000;
 
-const DEAD_ON_TWO: Scenario = Scenario {
+/// A dead node is removed on two nodes at once, with what it said last still under way.
+const DEAD: Scenario = Scenario {
     title: "a dead node is removed on two nodes at once",
-    hosts: 3,
     vote: false,
+    hosts: 3,
     range: "10.32.0.0/29",
     met: &[0, 1, 2],
     askers: &[0, 1],
@@ -29,39 +30,201 @@ const DEAD_ON_TWO: Scenario = Scenario {
     ticks: 0,
     whole: true,
     split: false,
-    ends: 4,
-    limit: 20_000,
+    ends: 2,
+    limit: SHORT,
     mutation: None,
 };
 
+/// Three living nodes, each of which may be removed by another.
+const WAR: Scenario = Scenario {
+    title: "living nodes remove each other",
+    removals: &[(0, 1), (1, 0), (1, 2), (2, 0)],
+    askers: &[0, 1, 2],
+    removing: 3,
+    crashes: 0,
+    ..DEAD
+};
+
+/// The removed node goes on, gives space to a newcomer, and both meet the others at any moment.
+const NEWCOMER: Scenario = Scenario {
+    title: "a newcomer that only the removed knows",
+    hosts: 4,
+    askers: &[0, 3],
+    asks: 2,
+    removals: &[(0, 2)],
+    removing: 1,
+    crashes: 0,
+    deaths: 0,
+    ..DEAD
+};
+
+/// Two nodes are removed one after the other, while a newcomer comes.
+const TWICE: Scenario = Scenario {
+    title: "two are removed one after the other",
+    hosts: 5,
+    met: &[0, 1, 2, 3],
+    range: "10.32.0.0/28",
+    askers: &[1, 4],
+    asks: 1,
+    removals: &[(0, 2), (1, 3)],
+    removing: 2,
+    crashes: 0,
+    deaths: 0,
+    ..DEAD
+};
+
+/// Space and words travel apart, record by record.
+const APART: Scenario = Scenario {
+    title: "records travel one by one",
+    whole: false,
+    split: true,
+    askers: &[1],
+    removals: &[(0, 2)],
+    removing: 1,
+    crashes: 0,
+    ..DEAD
+};
+
+/// A removal by force while another node does not answer.
+const FORCE: Scenario = Scenario {
+    title: "a removal by force",
+    hosts: 4,
+    met: &[0, 1, 2, 3],
+    range: "10.32.0.0/28",
+    askers: &[1],
+    removals: &[(0, 3), (1, 3)],
+    force: true,
+    crashes: 1,
+    deaths: 0,
+    ..DEAD
+};
+
+/// Nobody is removed: space is asked for, granted and taken over, with crashes and time.
+const GRANTS: Scenario = Scenario {
+    title: "grants to owners and to a newcomer",
+    hosts: 4,
+    askers: &[1, 2, 3],
+    asks: 2,
+    releases: 1,
+    removals: &[],
+    removing: 0,
+    crashers: &[0, 1, 3],
+    ticks: 1,
+    ..DEAD
+};
+
+/// Three nodes that know nothing vote on who makes the ring.
+const VOTE: Scenario = Scenario {
+    title: "a ring by vote",
+    vote: true,
+    met: &[],
+    askers: &[0, 2],
+    removals: &[(0, 2)],
+    removing: 1,
+    crashers: &[0, 1, 2],
+    ticks: 2,
+    ..DEAD
+};
+
+const ALL: [Scenario; 8] = [DEAD, WAR, NEWCOMER, TWICE, APART, FORCE, GRANTS, VOTE];
+
+/// Visits the states and prints how many there are.
+fn visit(scenario: &Scenario) -> Outcome {
+    let outcome = scenario.check();
+    let rest = if outcome.complete { "all" } else { "of more" };
+    println!("{}: {} states, {rest}", scenario.title, outcome.states);
+    outcome
+}
+
+fn holds(scenario: &Scenario) {
+    let outcome = visit(scenario);
+    assert!(outcome.failures.is_empty(), "{}", outcome.failures.join("\n"));
+}
+
 #[test]
 fn a_dead_node_is_removed_on_two_nodes_at_once() {
-    check(&DEAD_ON_TWO);
+    holds(&DEAD);
 }
 
 #[test]
 fn living_nodes_remove_each_other() {
-    check(&Scenario {
-        title: "living nodes remove each other",
-        removals: &[(0, 1), (1, 0), (1, 2), (2, 0)],
-        askers: &[0, 1, 2],
-        removing: 3,
-        crashes: 0,
-        ..DEAD_ON_TWO
-    });
+    holds(&WAR);
 }
 
 #[test]
 fn a_newcomer_that_only_the_removed_knows() {
-    check(&Scenario {
-        title: "a newcomer that only the removed knows",
-        hosts: 4,
-        askers: &[0, 3],
-        asks: 2,
-        removals: &[(0, 2)],
-        removing: 1,
-        crashes: 0,
-        deaths: 0,
-        ..DEAD_ON_TWO
-    });
+    holds(&NEWCOMER);
+}
+
+#[test]
+fn two_are_removed_one_after_the_other() {
+    holds(&TWICE);
+}
+
+#[test]
+fn records_travel_one_by_one() {
+    holds(&APART);
+}
+
+#[test]
+fn a_removal_by_force() {
+    holds(&FORCE);
+}
+
+#[test]
+fn grants_to_owners_and_to_a_newcomer() {
+    holds(&GRANTS);
+}
+
+#[test]
+fn a_ring_by_vote() {
+    holds(&VOTE);
+}
+
+/// The long run.
+#[test]
+#[ignore = "takes many minutes"]
+fn over_a_million_states() {
+    let mut states = 0;
+    for scenario in ALL {
+        let scenario = Scenario { limit: 600_000, ends: 8, ..scenario };
+        let outcome = visit(&scenario);
+        assert!(outcome.failures.is_empty(), "{}", outcome.failures.join("\n"));
+        states += outcome.states;
+    }
+    println!("{states} states in all");
+    assert!(states > 1_000_000);
+}
+
+/// The names of the properties that a broken rule violates.
+fn broken(scenario: Scenario, mutation: Mutation) -> String {
+    visit(&Scenario { mutation: Some(mutation), ..scenario }).failures.join("\n")
+}
+
+/// Two heirs, and owners who go on as if nothing had been.
+#[test]
+fn a_removal_that_waits_for_nobody_is_noticed() {
+    let found = broken(WAR, Mutation::WaitsForNobody);
+    assert!(!found.is_empty());
+}
+
+/// What the removed node gave to a newcomer passes on to a member and stays there.
+#[test]
+fn space_that_changes_hands_between_views_is_noticed() {
+    let found = broken(NEWCOMER, Mutation::AcrossViews);
+    assert!(!found.is_empty());
+}
+
+/// A node that was asked, crashed, and takes more from the removed.
+#[test]
+fn a_forgotten_word_is_noticed() {
+    let found = broken(DEAD, Mutation::ForgetsItsWord);
+    assert!(!found.is_empty());
+}
+
+/// A newcomer that joined while a removal was pending loses what is valid, and nobody has it then.
+#[test]
+fn space_without_its_root_is_noticed() {
+    let found = broken(NEWCOMER, Mutation::NoRoots);
+    assert!(found.contains("ends well"), "{found}");
 }

@@ -549,6 +549,11 @@ impl World {
                 daemon.connector.handle_candidates(&daemon.node.candidates(), now);
             }
             Event::RoutesChanged => {}
+            Event::Fenced { key, addresses } => {
+                return Err(format!(
+                    "h{host} fences {key} ({addresses:?}), and nobody was removed"
+                ));
+            }
             Event::Warning(text) => return Err(format!("h{host} warns: {text}")),
             Event::Allocated { id, result } => {
                 let Some(key) = daemon.waiting.remove(&id) else {

@@ -37,6 +37,9 @@ pub enum Misbehaved {
     /// It claims space and no ring.
     #[error("{} claims space and is in no ring", .0.short())]
     NoRing(PeerName),
+    /// It left for good and claims space.
+    #[error("{} claims space after it left for good", .0.short())]
+    LeftWithSpace(PeerName),
     /// A list is longer than any honest node makes it.
     #[error("{} publishes a record that is too long", .0.short())]
     TooLong(PeerName),

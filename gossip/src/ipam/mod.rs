@@ -169,6 +169,8 @@ impl Ipam {
                 || known.accepted != space.accepted
                 || known.ring != space.ring
         });
+        // Nobody waits for the word of one who left.
+        self.removals.stale |= space.left;
         self.spaces.insert(origin, space);
         taken_over
     }

@@ -28,6 +28,7 @@ pub(super) struct Own {
     pub(super) grants: Vec<Grant>,
     pub(super) accepted: BTreeMap<PeerName, u64>,
     pub(super) next_grant: u64,
+    pub(super) left: bool,
 }
 
 impl Default for Own {
@@ -40,6 +41,7 @@ impl Default for Own {
             grants: Vec::new(),
             accepted: BTreeMap::new(),
             next_grant: 1,
+            left: false,
         }
     }
 }
@@ -55,6 +57,7 @@ impl Own {
             grants: space.grants.clone(),
             accepted: space.accepted.iter().map(name).collect(),
             next_grant: space.next_grant.max(1),
+            left: space.left,
         }
     }
 }
@@ -172,7 +175,7 @@ impl Ipam {
             tentative: self.own.tentative,
             ranges: self.universe.raw(),
             view: self.removals.id(),
-            left: false,
+            left: self.own.left,
             owned: self.own.owned.iter().collect(),
             grants: self.own.grants.clone(),
             accepted: self.own.accepted.iter().map(|(name, n)| (*name.as_bytes(), *n)).collect(),

@@ -33,6 +33,9 @@ pub(super) fn space(
     if space.ring == NO_RING && !(space.owned.is_empty() && space.grants.is_empty()) {
         return Err(Misbehaved::NoRing(origin));
     }
+    if space.left && !(space.owned.is_empty() && space.grants.is_empty()) {
+        return Err(Misbehaved::LeftWithSpace(origin));
+    }
     let granted = space.grants.iter().map(|grant| &grant.span);
     for span in space.owned.iter().chain(granted.clone()) {
         if span.version == 0 || universe.range_of(span.start, span.end).is_none() {

@@ -8,7 +8,7 @@ use super::{
     super::{
         Fenced, Ipam,
         spans::SpanSet,
-        wire::{Grant, ShortName, Span, View},
+        wire::{Grant, ShortName, Span, Tombstone, View},
     },
     by_name,
     verdict::{Part, short, within},
@@ -54,13 +54,7 @@ impl Valid<'_> {
 impl Ipam {
     /// Makes `view` this node's own. Of what this node has, in its hands or in flight, stays what is
     /// `valid`; `highest` is a version that no valid span is above.
-    pub(super) fn adopt_view(
-        &mut self,
-        view: View,
-        valid: &Valid<'_>,
-        highest: u64,
-        now: Time,
-    ) {
+    pub(super) fn adopt_view(&mut self, view: View, valid: &Valid<'_>, highest: u64, now: Time) {
         let me = self.config.name;
         let tombstones = by_name(view.removed.clone());
         let out = tombstones.get(&me).cloned();
@@ -91,11 +85,6 @@ impl Ipam {
         for (start, end) in valid.inherited_by(me) {
             owned.insert(Span { start, end, version });
         }
-        if out.is_some() {
-            owned = SpanSet::default();
-            self.own.grants.clear();
-            tracing::warn!("this node was removed from the ring");
-        }
         self.own.owned = owned;
 
         let is_member = |name: &PeerName| view.members.binary_search(&short(*name)).is_ok();
@@ -110,7 +99,6 @@ impl Ipam {
         }
         self.removals.done = Some(view);
         let complete = self.removals.removed.keys().all(|name| self.removals.is_done(*name));
-        self.removals.out = out;
         self.removals.pending = None;
         self.removals.roots.clear();
         self.removals.publish_pending = true;
@@ -120,12 +108,32 @@ impl Ipam {
         self.touched = true;
         self.stale = true;
         self.dirty = true;
-        self.fence(now);
         tracing::info!(lost_grants, "a removal is complete");
-        if !complete && self.removals.out.is_none() {
+        if let Some(word) = out {
+            self.go_out(word, now);
+            return;
+        }
+        self.fence(now);
+        if !complete {
             // What is left over is said anew, from here.
             self.acknowledge();
         }
+    }
+
+    /// This node is removed: it gives up everything, for ever.
+    pub(super) fn go_out(&mut self, word: Tombstone, now: Time) {
+        tracing::warn!("this node was removed from the ring");
+        self.own.owned = SpanSet::default();
+        self.own.grants.clear();
+        self.own.left = true;
+        self.removals.roots.clear();
+        self.removals.pending = None;
+        self.removals.publish_pending = true;
+        self.removals.out = Some(word);
+        self.touched = true;
+        self.stale = true;
+        self.dirty = true;
+        self.fence(now);
     }
 
     /// Takes the addresses from Pods that hold what this node does not own any more.

@@ -45,7 +45,7 @@ pub(super) struct Removals {
     heard: BTreeMap<PeerName, (Option<Ack>, Option<View>)>,
     pub(super) fenced: VecDeque<Fenced>,
     /// Whether words changed since they were last judged.
-    stale: bool,
+    pub(super) stale: bool,
     pub(super) publish_pending: bool,
     pub(super) publish_completed: bool,
 }
@@ -221,8 +221,7 @@ impl Ipam {
         view: Option<View>,
         now: Time,
     ) -> Result<(), Misbehaved> {
-        let checked =
-            view.as_ref().map_or(Ok(()), |view| check_view(origin, view, &self.universe));
+        let checked = view.as_ref().map_or(Ok(()), |view| check_view(origin, view, &self.universe));
         self.take_word(origin, checked, now, |words| &mut words.1, view)
     }
 
@@ -259,8 +258,9 @@ impl Ipam {
         let before = self.removals.id();
         // Each round makes the weight greater or goes along with a removal more: both are bounded.
         while self.removals.out.is_none()
-            && (self.complete(now) || self.trust(now) || self.go_along())
-        {}
+            && (self.complete(now) || self.trust(now) || self.resign(now) || self.go_along())
+        {
+        }
         if self.removals.id() != before {
             self.take_over_late();
         }
@@ -291,6 +291,26 @@ impl Ipam {
     fn left(&self) -> BTreeSet<ShortName> {
         let left = self.spaces.iter().filter(|(_, space)| space.left);
         left.map(|(name, _)| short(*name)).collect()
+    }
+
+    /// Gives way where nodes remove each other in a circle, so that all of them would wait for ever:
+    /// a node that waits for a removal, and is itself to be removed by the word of one with a lower
+    /// name whom it does not remove, is out. The lowest of a circle stays. Returns whether it is so.
+    fn resign(&mut self, now: Time) -> bool {
+        let me = self.config.name;
+        let Some(ring) = self.ring_in_view().filter(|_| self.removals.pending.is_some()) else {
+            return false;
+        };
+        let word = self
+            .removals
+            .words(me, ring)
+            .into_iter()
+            .filter(|(origin, _)| *origin < me && !self.removals.is_removed(*origin))
+            .find_map(|(_, ack)| ack.removed.iter().find(|word| word.name == *me.as_bytes()))
+            .cloned();
+        let Some(word) = word else { return false };
+        self.go_out(word, now);
+        true
     }
 
     /// Joins in the removals that other members, not removed themselves, go along with. Returns
@@ -415,7 +435,8 @@ impl Ipam {
         // What came from one of them since the same cut is valid.
         let pending = self.removals.pending.as_ref();
         let same_cut = pending.is_some_and(|ack| removed_by(ack) == names(&view.removed));
-        let members = if same_cut { view.members.iter().copied().collect() } else { BTreeSet::new() };
+        let members =
+            if same_cut { view.members.iter().copied().collect() } else { BTreeSet::new() };
         self.adopt_view(View { ack: None, ..view }, &Valid::From(members), 0, now);
         true
     }
@@ -477,8 +498,7 @@ fn by_name(tombstones: Vec<Tombstone>) -> BTreeMap<PeerName, Tombstone> {
 fn check(origin: PeerName, ack: &Ack, universe: &Universe) -> Result<(), Misbehaved> {
     let sorted = ack.removed.is_sorted_by(|a, b| a.name < b.name);
     let itself = ack.removed.iter().any(|tombstone| tombstone.name == *origin.as_bytes());
-    let long = ack.removed.len() > MAX_REMOVED
-        || ack.known.len() > MAX_KNOWN;
+    let long = ack.removed.len() > MAX_REMOVED || ack.known.len() > MAX_KNOWN;
     if !sorted || itself || long || ack.removed.is_empty() {
         return Err(Misbehaved::RemovalWrong(origin));
     }

@@ -219,9 +219,8 @@ impl Verdict<'_> {
         let owned = space.into_iter().flat_map(|space| &space.owned);
         let granted = space.into_iter().flat_map(|space| &space.grants).filter(move |grant| {
             let receiver = self.members.get(&PeerName::from_bytes(grant.to));
-            receiver.is_none_or(|ack| {
-                super::super::view::taken_from(&ack.space, name) < grant.number
-            })
+            receiver
+                .is_none_or(|ack| super::super::view::taken_from(&ack.space, name) < grant.number)
         });
         owned
             .map(|span| (span.start, span.end))

@@ -160,7 +160,8 @@ fn a_grant_of_what_is_not_the_granter_s_is_refused() {
     let mut forged = world.hosts[2].space.clone().unwrap();
     let theirs = world.hosts[1].space.clone().unwrap().owned[0];
     forged.revision += 1;
-    forged.grants = vec![Grant { number: forged.next_grant, to: raw(0), span: theirs, root: raw(2) }];
+    forged.grants =
+        vec![Grant { number: forged.next_grant, to: raw(0), span: theirs, root: raw(2) }];
     forged.next_grant += 1;
     let ipam = &mut world.hosts[0].ipam;
     let refused = ipam.handle_space(name(2), Some(forged), world.now);

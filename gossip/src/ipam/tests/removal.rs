@@ -13,7 +13,8 @@ fn owned(world: &World, index: usize) -> u64 {
 }
 
 fn remove(world: &mut World, on: usize, who: usize) {
-    world.hosts[on].ipam.remove(name(who as u8), false, 7, world.now).unwrap();
+    let who = world.hosts[who].config.name;
+    world.hosts[on].ipam.remove(who, false, 7, world.now).unwrap();
     world.drain(on);
 }
 

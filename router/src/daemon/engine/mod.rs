@@ -269,6 +269,11 @@ impl Engine {
                 self.update_candidates(now);
             }
             Event::RoutesChanged => self.tables_changed = true,
+            Event::Fenced { key, addresses } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                let addresses = addresses.join(", ");
+                warn!("{key} must not use {addresses} any more: another node has them now");
+            }
             Event::Warning(text) => warn!("{text}"),
         }
     }
