@@ -64,7 +64,9 @@ impl Ipam {
             self.own.owned.insert(grant.span);
             if self.removals.is_pending() {
                 let root = PeerName::from_bytes(grant.root);
-                self.removals.roots.insert(grant.span.start, grant.span.end, root);
+                let Span { start, end, .. } = grant.span;
+                self.removals.roots.insert(start, end, root);
+                self.removals.older_roots.insert(start, end, root);
             }
             self.stats.accepted += 1;
         }
@@ -187,6 +189,7 @@ impl Ipam {
         let number = std::mem::replace(&mut self.own.next_grant, next_grant);
         let span = Span { start, end, version };
         self.removals.roots.remove(start, end);
+        self.removals.older_roots.remove(start, end);
         self.dirty |= self.removals.learn(asker);
         let root = *root.as_bytes();
         self.own.grants.push(Grant { number, to: *asker.as_bytes(), span, root });

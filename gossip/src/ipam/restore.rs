@@ -205,6 +205,7 @@ impl Ipam {
         // What is in the record may include a share of the ring; it must not be claimed again.
         self.founded = true;
         self.removals.roots.clear();
+        self.removals.older_roots.clear();
         let lost: Vec<String> = self
             .local
             .iter()

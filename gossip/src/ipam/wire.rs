@@ -145,6 +145,8 @@ pub struct Ack {
 /// A node's word that removals are complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct View {
+    /// Of which ring.
+    pub ring: RingId,
     /// The weight of the verdict.
     pub weight: Weight,
     /// Who is removed, by name.
@@ -166,6 +168,8 @@ pub struct SavedRemovals {
     pub pending: Option<Ack>,
     /// Addresses taken over since the pending acknowledgement: first, last, root of the grant.
     pub foreign: Vec<(u128, u128, RawName)>,
+    /// The same since the first acknowledgement after what is complete.
+    pub older_foreign: Vec<(u128, u128, RawName)>,
     /// All owners ever heard of.
     pub known: Vec<RawName>,
     /// The word by which this node itself is out.

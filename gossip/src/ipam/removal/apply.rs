@@ -59,8 +59,12 @@ impl Ipam {
         let tombstones = by_name(view.removed.clone());
         let out = tombstones.get(&me).cloned();
         let mut owned = SpanSet::default();
+        let roots = match valid {
+            Valid::Parts(_) => &self.removals.roots,
+            Valid::From(_) => &self.removals.older_roots,
+        };
         for span in self.own.owned.iter() {
-            for (start, end, root) in self.removals.roots.pieces(span.start, span.end, me) {
+            for (start, end, root) in roots.pieces(span.start, span.end, me) {
                 for (start, end) in valid.within(start, end, root) {
                     owned.insert(Span { start, end, ..span });
                 }
@@ -101,6 +105,7 @@ impl Ipam {
         let complete = self.removals.removed.keys().all(|name| self.removals.is_done(*name));
         self.removals.pending = None;
         self.removals.roots.clear();
+        self.removals.older_roots.clear();
         self.removals.publish_pending = true;
         self.removals.publish_completed = true;
         self.removals.stale = true;
@@ -127,6 +132,7 @@ impl Ipam {
         self.own.grants.clear();
         self.own.left = true;
         self.removals.roots.clear();
+        self.removals.older_roots.clear();
         self.removals.pending = None;
         self.removals.publish_pending = true;
         self.removals.out = Some(word);

@@ -17,14 +17,16 @@ use weft_crypto::PeerName;
 pub(super) use self::roots::Roots;
 use self::{
     apply::Valid,
-    verdict::{closure, greatest, group, names, removed_by, short},
+    verdict::{closure, greatest, group, removed_by, short},
 };
 use super::{
     Fenced, Ipam, Misbehaved, RemovalView, RemoveError,
     limits::{MAX_KNOWN, MAX_REMOVED},
     universe::Universe,
     validate::{self, NO_RING},
-    wire::{Ack, RingId, SavedRemovals, ShortName, Space, Tombstone, View, ViewId, Weight},
+    wire::{
+        Ack, RawName, RingId, SavedRemovals, ShortName, Space, Tombstone, View, ViewId, Weight,
+    },
 };
 use crate::{Time, codec};
 
@@ -36,7 +38,10 @@ pub(super) struct Removals {
     done: Option<View>,
     /// The own word on what is not complete; there is one exactly if `removed` is more than `done`.
     pending: Option<Ack>,
+    /// Whence came what was taken over since the pending acknowledgement.
     pub(super) roots: Roots,
+    /// The same since the first acknowledgement after what is complete.
+    pub(super) older_roots: Roots,
     /// All owners ever heard of, in the own ring.
     known: BTreeSet<PeerName>,
     /// The word by which this node itself is out.
@@ -52,10 +57,13 @@ pub(super) struct Removals {
 
 impl Removals {
     pub(super) fn restored(saved: SavedRemovals) -> Self {
-        let mut roots = Roots::default();
-        for (start, end, root) in saved.foreign {
-            roots.insert(start, end, PeerName::from_bytes(root));
+        let mut roots = [Roots::default(), Roots::default()];
+        for (roots, saved) in roots.iter_mut().zip([saved.foreign, saved.older_foreign]) {
+            for (start, end, root) in saved {
+                roots.insert(start, end, PeerName::from_bytes(root));
+            }
         }
+        let [roots, older_roots] = roots;
         Self {
             removed: by_name(saved.removed),
             publish_pending: saved.pending.is_some(),
@@ -63,6 +71,7 @@ impl Removals {
             done: saved.done,
             pending: saved.pending,
             roots,
+            older_roots,
             known: saved.known.into_iter().map(PeerName::from_bytes).collect(),
             out: saved.out,
             stale: true,
@@ -75,7 +84,8 @@ impl Removals {
             removed: self.removed.values().cloned().collect(),
             done: self.done.clone(),
             pending: self.pending.clone(),
-            foreign: self.roots.iter().map(|(a, b, root)| (a, b, *root.as_bytes())).collect(),
+            foreign: list(&self.roots),
+            older_foreign: list(&self.older_roots),
             known: self.known.iter().map(|name| *name.as_bytes()).collect(),
             out: self.out.clone(),
         }
@@ -382,6 +392,7 @@ impl Ipam {
         }
         let parts = verdict.parts(&self.universe);
         let view = View {
+            ring,
             weight: verdict.weight,
             removed: verdict
                 .members
@@ -403,40 +414,24 @@ impl Ipam {
         true
     }
 
-    /// Goes along with what another node says is complete and what cannot be shown any more, because
-    /// one of those who acknowledged it has gone on to the next removal: if all of them still go along
-    /// with it. Only for nodes that were not asked; the others go on as well. Returns whether there
-    /// was such a word.
+    /// Believes another member that a greater verdict is complete, where its acknowledgements are not
+    /// here, and perhaps cannot be had any more because their writers have gone on. Only a node that
+    /// was not asked does; one that was comes to it, or to a greater one, by itself. Returns whether
+    /// there was such a word.
     fn trust(&mut self, now: Time) -> bool {
         let me = short(self.config.name);
-        let said = |view: &View| {
-            let removed = names(&view.removed);
-            view.members.iter().all(|member| {
-                self.removals.heard.iter().any(|(name, (pending, done))| {
-                    let of = |tombstones: &[Tombstone]| names(tombstones).is_superset(&removed);
-                    short(*name) == *member
-                        && (pending.as_ref().is_some_and(|ack| of(&ack.removed))
-                            || done.as_ref().is_some_and(|done| of(&done.removed)))
-                })
-            })
-        };
         let Some(ring) = self.ring_in_view() else { return false };
         let best = self
             .removals
             .heard
             .values()
             .filter_map(|(_, view)| view.as_ref())
-            .filter(|view| view.ack.as_ref().is_none_or(|ack| ack.space.ring == ring))
-            .filter(|view| view.weight > self.removals.weight() && !view.members.contains(&me))
-            .filter(|view| said(view))
+            .filter(|view| view.ring == ring && view.weight > self.removals.weight())
+            .filter(|view| view.members.binary_search(&me).is_err())
             .max_by_key(|view| view.weight)
             .cloned();
         let Some(view) = best else { return false };
-        // What came from one of them since the same cut is valid.
-        let pending = self.removals.pending.as_ref();
-        let same_cut = pending.is_some_and(|ack| removed_by(ack) == names(&view.removed));
-        let members =
-            if same_cut { view.members.iter().copied().collect() } else { BTreeSet::new() };
+        let members = view.members.iter().copied().collect();
         self.adopt_view(View { ack: None, ..view }, &Valid::From(members), 0, now);
         true
     }
@@ -488,6 +483,10 @@ impl Ipam {
             ..Removals::default()
         };
     }
+}
+
+fn list(roots: &Roots) -> Vec<(u128, u128, RawName)> {
+    roots.iter().map(|(start, end, root)| (start, end, *root.as_bytes())).collect()
 }
 
 fn by_name(tombstones: Vec<Tombstone>) -> BTreeMap<PeerName, Tombstone> {
