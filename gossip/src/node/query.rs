@@ -112,6 +112,12 @@ impl Node {
         self.ipam.removals()
     }
 
+    /// The node on which somebody asked for the removal of this one, if that came about: this node
+    /// has no addresses any more and gets none under this identity.
+    pub fn removed_by(&self) -> Option<PeerName> {
+        self.ipam.removed_by()
+    }
+
     /// Whether this node has space to allocate from.
     pub fn ready(&self) -> bool {
         self.ipam.ready()
@@ -148,6 +154,15 @@ impl Node {
                 self.label(*origin)
             ));
         }
+        for removal in self.ipam.removals() {
+            warnings.extend(self.describe_pending(&removal));
+        }
+        if let Some(by) = self.ipam.removed_by() {
+            warnings.insert(format!(
+                "this node was removed from the ring by {}; run `weft reset` here to join anew",
+                self.label(by)
+            ));
+        }
         if self.stats.rollbacks > 0 {
             warnings.insert(
                 "the disk lost writes of an earlier run; what others held was taken back".into(),
@@ -160,6 +175,18 @@ impl Node {
             ));
         }
         warnings.into_iter().collect()
+    }
+
+    /// A removal that is not complete, in words.
+    fn describe_pending(&self, removal: &RemovalView) -> Option<String> {
+        let waits_for = removal.waits_for.as_ref()?;
+        let names: Vec<String> = waits_for.iter().map(|name| self.label(*name)).collect();
+        Some(format!(
+            "the removal of {}, asked for on {}, waits for {}; if these are gone as well, remove them too",
+            self.label(removal.name),
+            self.label(removal.by),
+            if names.is_empty() { "the others".into() } else { names.join(", ") }
+        ))
     }
 
     /// What is held, in short: equal on two nodes exactly if they hold the same records. For tests
