@@ -136,6 +136,8 @@ pub struct Ack {
     pub removed: Vec<Tombstone>,
     /// The weight of what the writer had completed.
     pub after: Weight,
+    /// Whether the writer gave way since, and gave up everything: it acknowledges nothing by this.
+    pub resigned: bool,
     /// The owners that the writer knows, itself included, sorted.
     pub known: Vec<ShortName>,
     /// The writer's space at the moment of the acknowledgement.

@@ -115,6 +115,7 @@ impl Ipam {
         self.dirty = true;
         tracing::info!(lost_grants, "a removal is complete");
         if let Some(word) = out {
+            self.removals.pending = None;
             self.go_out(word, now);
             return;
         }
@@ -130,10 +131,8 @@ impl Ipam {
         tracing::warn!("this node was removed from the ring");
         self.own.owned = SpanSet::default();
         self.own.grants.clear();
-        self.own.left = true;
         self.removals.roots.clear();
         self.removals.older_roots.clear();
-        self.removals.pending = None;
         self.removals.publish_pending = true;
         self.removals.out = Some(word);
         self.touched = true;

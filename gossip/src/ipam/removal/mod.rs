@@ -17,7 +17,7 @@ use weft_crypto::PeerName;
 pub(super) use self::roots::Roots;
 use self::{
     apply::Valid,
-    verdict::{closure, greatest, group, removed_by, short},
+    verdict::{Excused, closure, greatest, group, removed_by, short},
 };
 use super::{
     Fenced, Ipam, Misbehaved, RemovalView, RemoveError,
@@ -298,9 +298,13 @@ impl Ipam {
     }
 
     /// Owners that gave everything up for good.
-    fn left(&self) -> BTreeSet<ShortName> {
+    fn excused(&self) -> Excused {
         let left = self.spaces.iter().filter(|(_, space)| space.left);
-        left.map(|(name, _)| short(*name)).collect()
+        let resigned = self.removals.heard.iter().filter_map(|(name, (pending, _))| {
+            let ack = pending.as_ref().filter(|ack| ack.resigned)?;
+            Some((short(*name), removed_by(ack).into_iter().map(short).collect()))
+        });
+        Excused { left: left.map(|(name, _)| short(*name)).collect(), resigned: resigned.collect() }
     }
 
     /// Gives way where nodes remove each other in a circle, so that all of them would wait for ever:
@@ -319,6 +323,9 @@ impl Ipam {
             .find_map(|(_, ack)| ack.removed.iter().find(|word| word.name == *me.as_bytes()))
             .cloned();
         let Some(word) = word else { return false };
+        if let Some(pending) = &mut self.removals.pending {
+            pending.resigned = true;
+        }
         self.go_out(word, now);
         true
     }
@@ -332,7 +339,7 @@ impl Ipam {
         let mut voices = Vec::new();
         for (origin, ack) in self.removals.words(me, ring) {
             let gone = self.removals.is_removed(origin) || new.contains_key(&origin);
-            if gone || origin == me {
+            if gone || origin == me || ack.resigned {
                 continue;
             }
             voices.push(origin);
@@ -371,6 +378,7 @@ impl Ipam {
         let ack = Ack {
             removed: self.removals.removed.values().cloned().collect(),
             after: self.removals.weight(),
+            resigned: false,
             known,
             space: self.space(),
         };
@@ -386,7 +394,7 @@ impl Ipam {
         let me = self.config.name;
         let Some(ring) = self.ring_in_view() else { return false };
         let words = self.removals.words(me, ring);
-        let Some(verdict) = greatest(&words, &self.left()) else { return false };
+        let Some(verdict) = greatest(&words, &self.excused()) else { return false };
         if verdict.weight <= self.removals.weight() {
             return false;
         }
@@ -444,7 +452,8 @@ impl Ipam {
         };
         let removed = removed_by(pending);
         let group = group(&self.removals.words(me, ring), &removed);
-        let missing = closure(short(me), &group, &removed, &self.left()).err().unwrap_or_default();
+        let missing =
+            closure(short(me), &group, &removed, &self.excused()).err().unwrap_or_default();
         missing.into_iter().map(|name| self.full_name(name)).collect()
     }
 
@@ -466,7 +475,8 @@ impl Ipam {
             by: PeerName::from_bytes(tombstone.by),
             at: tombstone.at,
             forced: tombstone.forced,
-            waits_for: (!self.removals.is_done(*name)).then(|| waits_for.clone()),
+            waits_for: (!self.removals.is_done(*name) && self.removals.out.is_none())
+                .then(|| waits_for.clone()),
         };
         self.removals.removed.iter().map(view).collect()
     }

@@ -45,6 +45,25 @@ pub(in crate::ipam) struct Part {
 /// Acknowledgements of one set of removals, by the short names of their writers.
 type Group<'a> = BTreeMap<ShortName, (PeerName, &'a Ack)>;
 
+/// Those who need not acknowledge, by their short names.
+#[derive(Clone, Debug, Default)]
+pub(in crate::ipam) struct Excused {
+    /// They left for good.
+    pub(in crate::ipam) left: BTreeSet<ShortName>,
+    /// They gave way where nodes removed each other; with whom they had removed.
+    pub(in crate::ipam) resigned: BTreeMap<ShortName, BTreeSet<ShortName>>,
+}
+
+impl Excused {
+    /// Whether one who resigned had removed one of `members` with a higher name: that one will resign
+    /// as well, and its word is an old one.
+    fn forbids(&self, resigned: ShortName, members: &BTreeSet<ShortName>) -> bool {
+        self.resigned.get(&resigned).is_some_and(|removed| {
+            removed.iter().any(|name| *name > resigned && members.contains(name))
+        })
+    }
+}
+
 /// The names that an acknowledgement removes.
 pub(in crate::ipam) fn removed_by(ack: &Ack) -> BTreeSet<PeerName> {
     names(&ack.removed)
@@ -55,13 +74,13 @@ pub(in crate::ipam) fn names(tombstones: &[Tombstone]) -> BTreeSet<PeerName> {
     tombstones.iter().map(|tombstone| PeerName::from_bytes(tombstone.name)).collect()
 }
 
-/// The greatest verdict that `words` contain. `left` are owners that gave everything up.
+/// The greatest verdict that `words` contain.
 pub(in crate::ipam) fn greatest<'a>(
     words: &[(PeerName, &'a Ack)],
-    left: &BTreeSet<ShortName>,
+    excused: &Excused,
 ) -> Option<Verdict<'a>> {
     let mut groups: BTreeMap<BTreeSet<PeerName>, Group<'a>> = BTreeMap::new();
-    for (name, ack) in words {
+    for (name, ack) in words.iter().filter(|(_, ack)| !ack.resigned) {
         groups.entry(removed_by(ack)).or_default().insert(short(*name), (*name, *ack));
     }
     let mut best: Option<Verdict<'a>> = None;
@@ -70,7 +89,7 @@ pub(in crate::ipam) fn greatest<'a>(
         let closed: BTreeSet<BTreeSet<ShortName>> = group
             .iter()
             .filter(|(_, (_, ack))| ack.space.ring != NO_RING)
-            .filter_map(|(start, _)| closure(*start, &group, &removed, left).ok())
+            .filter_map(|(start, _)| closure(*start, &group, &removed, excused).ok())
             .collect();
         for members in &closed {
             // Of two closed sets, one inside the other, the inner one is what its members see.
@@ -93,17 +112,18 @@ pub(in crate::ipam) fn greatest<'a>(
     best
 }
 
-/// The owners that `start` knows, and those that these know, and so on, without the removed and those
-/// that left. `Err` names the ones among them who have not acknowledged.
+/// The owners that `start` knows, and those that these know, and so on, without the removed and the
+/// excused. `Err` names the ones among them who have not acknowledged.
 pub(in crate::ipam) fn closure(
     start: ShortName,
     group: &Group<'_>,
     removed: &BTreeSet<PeerName>,
-    left: &BTreeSet<ShortName>,
+    excused: &Excused,
 ) -> Result<BTreeSet<ShortName>, BTreeSet<ShortName>> {
     let removed: BTreeSet<ShortName> = removed.iter().map(|name| short(*name)).collect();
     let mut seen = BTreeSet::from([start]);
     let mut missing = BTreeSet::new();
+    let mut resigned = BTreeSet::new();
     let mut open = vec![start];
     while let Some(name) = open.pop() {
         let Some((_, ack)) = group.get(&name) else {
@@ -111,11 +131,17 @@ pub(in crate::ipam) fn closure(
             continue;
         };
         for other in &ack.known {
-            if !removed.contains(other) && !left.contains(other) && seen.insert(*other) {
+            if removed.contains(other) || excused.left.contains(other) {
+                continue;
+            }
+            if excused.resigned.contains_key(other) {
+                resigned.insert(*other);
+            } else if seen.insert(*other) {
                 open.push(*other);
             }
         }
     }
+    missing.extend(resigned.into_iter().filter(|name| excused.forbids(*name, &seen)));
     if missing.is_empty() { Ok(seen) } else { Err(missing) }
 }
 
@@ -126,7 +152,7 @@ pub(in crate::ipam) fn group<'a>(
 ) -> Group<'a> {
     words
         .iter()
-        .filter(|(_, ack)| removed_by(ack) == *removed)
+        .filter(|(_, ack)| !ack.resigned && removed_by(ack) == *removed)
         .map(|(name, ack)| (short(*name), (*name, *ack)))
         .collect()
 }
