@@ -81,13 +81,15 @@ pub struct Fenced {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
     /// A node does not remove itself.
-    #[error("this node cannot remove itself: run `weft reset` here, or `weft rmpeer` on another")]
+    #[error("this node cannot remove itself: do it on another node")]
     Myself,
     /// This node is in no ring, so nobody waits for its word.
     #[error("this node is not part of a ring yet: wait until `weft status` says ready")]
     NoRing,
     /// This node itself was removed.
-    #[error("this node was itself removed: run `weft reset` to join anew")]
+    #[error(
+        "this node was itself removed: move its data directory away and launch it to join anew"
+    )]
     Out,
     /// The list of the removed is full.
     #[error("{0} nodes were removed from this ring, the most there can be")]
@@ -169,7 +171,7 @@ impl fmt::Display for Conflict {
             ),
             Self::OtherRing { node } => write!(
                 f,
-                "{} is part of another ring, founded apart from this one; run `weft reset` on the nodes of one of them",
+                "{} is part of another ring, founded apart from this one; to join them, stop the nodes of one, move their data directories away and launch them again",
                 node.short()
             ),
             Self::OtherRanges { node, theirs } => write!(
@@ -232,7 +234,7 @@ impl Waiting {
             }
             Self::Unowned(ip) => format!("waiting for an owner of {ip}"),
             Self::Removed(by) => format!(
-                "this node was removed from the ring by {}; run `weft reset` here to join anew",
+                "this node was removed from the ring by {}; move its data directory away and launch it to join anew",
                 nick(*by)
             ),
         }

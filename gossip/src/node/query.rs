@@ -159,7 +159,7 @@ impl Node {
         }
         if let Some(by) = self.ipam.removed_by() {
             warnings.insert(format!(
-                "this node was removed from the ring by {}; run `weft reset` here to join anew",
+                "this node was removed from the ring by {}; move its data directory away and launch it to join anew",
                 self.label(by)
             ));
         }

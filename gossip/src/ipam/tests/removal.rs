@@ -112,7 +112,7 @@ fn a_removed_node_that_was_alive_fences_all_and_says_so() {
     assert_eq!(ipam.poll_fenced(), Some(Fenced { key: "pod".into(), addresses: nets }));
     assert_eq!(ipam.removed_by(), Some(name(0)));
     assert_eq!((ipam.owned(), ipam.ready()), (0, false));
-    assert!(ipam.state(&|n| n.short()).contains("weft reset"));
+    assert!(ipam.state(&|n| n.short()).contains("join anew"));
     let id = world.ask(2, "again");
     world.crash(2);
     world.mingle();
