@@ -83,8 +83,12 @@ our_process() {
     [[ -r $1 ]] || return 1
     read -r pid start <"$1" || return 1
     [[ $(process_start "$pid") == "$start" ]] || return 1
-    # A zombie is over: it only waits for its parent.
-    [[ $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) != Z* ]] || return 1
+    # A zombie is over: it only waits for its parent. But the main thread of a process that was
+    # killed is one while its other threads still end, and its files close with the last of them.
+    if [[ $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) == Z* ]]; then
+        local threads=("/proc/$pid/task/"*)
+        ((${#threads[@]} > 1)) || return 1
+    fi
     printf '%s\n' "$pid"
 }
 

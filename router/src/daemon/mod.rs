@@ -12,6 +12,7 @@
 //! | `api` | the control socket and the status port |
 //! | `figures`, `metrics` | what `/metrics` exports, and how |
 //! | `preflight` | the checks before anything is changed |
+//! | `predecessor` | waiting for what a killed daemon has not let go of yet |
 
 pub mod api;
 mod clock;
@@ -21,6 +22,7 @@ mod figures;
 mod host;
 pub mod links;
 mod metrics;
+mod predecessor;
 mod preflight;
 mod run;
 mod start;

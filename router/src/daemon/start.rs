@@ -11,8 +11,8 @@ use tracing::info;
 use weft_crypto::{Identity, Suite, SuitePolicy};
 use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Mac, Tables};
 use weft_gossip::ipam::Init;
-use weft_netio::tap::Tap;
-use weft_netio::udp;
+use weft_netio::tap::{Tap, TapError};
+use weft_netio::udp::{self, BindError};
 
 use super::api::{self, ControlSocket, Door};
 use super::clock::Clock;
@@ -20,8 +20,9 @@ use super::engine::{Engine, Restored, Settings};
 use super::error::LaunchError;
 use super::host::{self, Bridge, Outbound, TAP_NAME};
 use super::links::Links;
+use super::predecessor::once_free;
 use super::run::{Inputs, Running};
-use super::store::{Kind, Store, Writer};
+use super::store::{Kind, Store, StoreError, Writer};
 use super::{preflight, random};
 use crate::config::{Config, IpallocInit, Mtu};
 
@@ -37,12 +38,23 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     let netlink = host::connect()?;
     preflight::ranges(&netlink, &config.ipalloc_range, &config.bridge).await?;
 
-    let store = Store::open(&config.data_dir)?;
+    let store = once_free(
+        |error| matches!(error, StoreError::Locked { .. }),
+        async || Store::open(&config.data_dir),
+    )
+    .await?;
     let identity = Arc::new(store.identity()?);
-    let port = udp::bind_group(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), config.port))?;
-    let status = TcpListener::bind(config.status_addr)
-        .await
-        .map_err(|source| LaunchError::Status { address: config.status_addr, source })?;
+    let port = once_free(
+        |error| matches!(error, BindError::InUse { .. }),
+        async || udp::bind_group(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), config.port)),
+    )
+    .await?;
+    let status = once_free(
+        |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse,
+        async || TcpListener::bind(config.status_addr).await,
+    )
+    .await
+    .map_err(|source| LaunchError::Status { address: config.status_addr, source })?;
     let socket = ControlSocket::bind(&config.socket)?;
 
     let restored = restore(&store)?;
@@ -73,7 +85,9 @@ struct Parts {
 /// tasks with the runtime.
 async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError> {
     let Parts { config, identity, store, restored, status, mut socket, port, mtu } = parts;
-    let tap = Tap::open(TAP_NAME)?;
+    let tap =
+        once_free(|error| matches!(error, TapError::Exists { .. }), async || Tap::open(TAP_NAME))
+            .await?;
     bridge.plug_tap(tap.ifindex(), mtu).await?;
     let ports: Vec<String> = restored
         .attachments

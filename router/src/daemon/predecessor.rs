@@ -1,0 +1,61 @@
+//! What a daemon that was just killed has not let go of yet.
+//!
+//! After `kill -9` the kernel closes a process's files when its last thread has ended, which is
+//! later than its main thread looks dead (`exit_files` in `kernel/exit.c`). Whoever starts the next
+//! daemon at that moment finds the lock, the port or the TAP taken. It waits a little instead.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How long a daemon waits for what another holds before it takes it for a living one's.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Repeats `attempt` while it fails with an error that says `held`.
+///
+/// # Errors
+///
+/// The last error of `attempt`: one that is not `held` at once, one that is after three seconds.
+pub(super) async fn once_free<T, E>(
+    held: impl Fn(&E) -> bool,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(error) if held(&error) && Instant::now() < deadline => sleep(PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_becomes_free_is_taken() {
+        let mut attempts = 0;
+        let outcome = once_free(
+            |held: &bool| *held,
+            async || {
+                attempts += 1;
+                if attempts < 5 { Err(true) } else { Ok(attempts) }
+            },
+        )
+        .await;
+        assert_eq!(outcome, Ok(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_taken_is_an_error_and_other_errors_are_told_at_once() {
+        let start = Instant::now();
+        assert_eq!(once_free(|held: &bool| *held, async || Err::<(), _>(false)).await, Err(false));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(once_free(|held: &bool| *held, async || Err::<(), _>(true)).await, Err(true));
+        assert!(start.elapsed() >= PATIENCE);
+    }
+}
