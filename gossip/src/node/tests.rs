@@ -1,5 +1,7 @@
 //! Nodes seen from outside, with honest and with hostile neighbours.
 
+mod removal;
+
 use std::time::Duration;
 
 use super::*;
