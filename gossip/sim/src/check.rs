@@ -5,18 +5,20 @@ use std::{
     net::IpAddr,
 };
 
-use weft_gossip::ipam::IpamSnapshot;
+use weft_gossip::ipam::{IpamSnapshot, ViewId};
 
 use crate::host::Host;
 
 /// No address is in use by two Pods anywhere, daemons that do not run included, and every daemon that
-/// runs knows the Pods it promised addresses to.
-pub(crate) fn promises(hosts: &[Host]) -> Result<(), String> {
-    let mut used: BTreeMap<IpAddr, (usize, &str)> = BTreeMap::new();
+/// runs knows the Pods it promised addresses to. Once somebody was `removed`: no address is in use by
+/// two Pods on daemons that run and are in the same state of removals.
+pub(crate) fn promises(hosts: &[Host], removed: bool) -> Result<(), String> {
+    let mut used: BTreeMap<(Option<ViewId>, IpAddr), (usize, &str)> = BTreeMap::new();
     for (index, host) in hosts.iter().enumerate() {
-        for (key, addresses) in &host.pods {
+        let view = if removed { host.view() } else { None };
+        for (key, addresses) in host.pods.iter().filter(|_| !removed || host.stays()) {
             for &address in addresses {
-                if let Some((other, other_key)) = used.insert(address, (index, key)) {
+                if let Some((other, other_key)) = used.insert((view, address), (index, key)) {
                     return Err(format!(
                         "{address} is in use by {key} on h{index} and by {other_key} on h{other}"
                     ));
@@ -41,18 +43,21 @@ pub(crate) fn promises(hosts: &[Host]) -> Result<(), String> {
     Ok(())
 }
 
-/// No address is owned by two daemons that run.
+/// No address is owned by two daemons that run and are in the same state of removals.
 pub(crate) fn ownership(hosts: &[Host]) -> Result<(), String> {
-    let mut owned: Vec<(u128, u128, usize)> = Vec::new();
+    let mut owned: Vec<(ViewId, u128, u128, usize)> = Vec::new();
     for (index, host) in hosts.iter().enumerate() {
         let Some(daemon) = &host.daemon else { continue };
         let IpamSnapshot::V1(snapshot) = daemon.node.ipam().snapshot();
-        owned.extend(snapshot.space.owned.iter().map(|span| (span.start, span.end, index)));
+        let view = snapshot.space.view;
+        owned.extend(snapshot.space.owned.iter().map(|span| (view, span.start, span.end, index)));
     }
     owned.sort_unstable();
     for pair in owned.windows(2) {
-        let [(start, end, a), (other_start, other_end, b)] = pair else { continue };
-        if end >= other_start {
+        let [(view, start, end, a), (other_view, other_start, other_end, b)] = pair else {
+            continue;
+        };
+        if view == other_view && end >= other_start {
             return Err(format!(
                 "h{a} owns {start:x}-{end:x} and h{b} owns {other_start:x}-{other_end:x}"
             ));
@@ -93,27 +98,39 @@ fn number(ip: IpAddr) -> u128 {
     }
 }
 
-/// All run, hold the same records, see the same ring and each other; or what is missing.
+/// All that are not dead run, hold the same records and see each other; those that were not removed
+/// see the same ring, and no removal waits; or what is missing.
 pub(crate) fn agreement(hosts: &[Host]) -> Result<(), String> {
     let mut first = None;
     for (index, host) in hosts.iter().enumerate() {
+        if host.dead {
+            continue;
+        }
         let Some(daemon) = &host.daemon else { return Err(format!("h{index} does not run")) };
         let unreachable: BTreeSet<String> = daemon
             .node
             .members()
             .into_iter()
             .filter(|member| !member.reachable)
+            .filter(|member| !hosts.iter().any(|host| host.dead && host.name() == member.name))
             .map(|member| member.nickname)
             .collect();
         if !unreachable.is_empty() {
             return Err(format!("h{index} does not reach {unreachable:?}"));
         }
+        let alive = hosts.iter().filter(|host| !host.dead).count();
         let members = daemon.node.members().len();
-        if members != hosts.len() {
+        if members < alive {
             return Err(format!("h{index} knows {members} members"));
         }
-        if daemon.links.len() + 1 != hosts.len() {
+        if daemon.links.len() + 1 != alive {
             return Err(format!("h{index} has {} links", daemon.links.len()));
+        }
+        if !host.stays() {
+            continue;
+        }
+        if let Some(waits) = daemon.node.removals().iter().find(|it| it.waits_for.is_some()) {
+            return Err(format!("h{index} waits for {:?}", waits.waits_for));
         }
         let view = (daemon.node.fingerprints(), daemon.node.routes());
         match &first {

@@ -11,7 +11,7 @@ use std::{
 use weft_crypto::{Identity, PeerName};
 use weft_gossip::{
     Config, Connector, ConnectorConfig, Node, RestoreError, Time,
-    ipam::{Init, RequestId},
+    ipam::{Init, IpamSnapshot, RequestId, ViewId},
 };
 
 /// A machine.
@@ -31,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) incarnation: u64,
     /// What Pods on this machine were promised and use, whether the daemon runs or not.
     pub(crate) pods: BTreeMap<String, Vec<IpAddr>>,
+    /// It will never start again.
+    pub(crate) dead: bool,
     /// Pods that were stopped while nobody could be sure that the disk knew.
     pub(crate) stopped: BTreeSet<String>,
 }
@@ -60,12 +62,24 @@ impl Host {
             daemon: None,
             incarnation: 0,
             pods: BTreeMap::new(),
+            dead: false,
             stopped: BTreeSet::new(),
         }
     }
 
     pub(crate) fn name(&self) -> PeerName {
         self.identity.name()
+    }
+
+    /// Whether it runs and was not removed.
+    pub(crate) fn stays(&self) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.node.removed_by().is_none())
+    }
+
+    /// The state of removals that it is in, while it runs.
+    pub(crate) fn view(&self) -> Option<ViewId> {
+        let IpamSnapshot::V1(snapshot) = self.daemon.as_ref()?.node.ipam().snapshot();
+        Some(snapshot.space.view)
     }
 
     /// Starts the daemon from what is on the disk.

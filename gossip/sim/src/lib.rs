@@ -10,6 +10,10 @@
 //! - disks that take their time, and crashes that leave only what was written;
 //! - people who start and stop Pods on random nodes.
 //!
+//! With [`Options::removals`] machines also die for ever, and operators remove nodes, dead and living,
+//! also by force. Then no address may be in use or owned twice by nodes of the same state of
+//! removals, and in the end by none that were not removed.
+//!
 //! After each event: no address was promised twice, no address has two owners, the machines are
 //! consistent, and nobody complains. In the end everything heals, and all must agree and give out
 //! addresses.

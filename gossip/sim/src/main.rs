@@ -23,6 +23,9 @@ struct Arguments {
     /// Print each event, and what the nodes log.
     #[arg(long)]
     verbose: bool,
+    /// Let machines die for ever, and operators remove nodes, some of which are alive.
+    #[arg(long)]
+    removals: bool,
     /// Let the disks lie about what is safe, to see the simulator notice.
     #[arg(long)]
     lying_disk: bool,
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
             nodes: arguments.nodes,
             steps: arguments.steps,
             verbose: arguments.verbose,
+            removals: arguments.removals,
             lying_disk: arguments.lying_disk,
         };
         match run(&options) {

@@ -13,6 +13,8 @@ pub struct Options {
     pub steps: usize,
     /// Print each event.
     pub verbose: bool,
+    /// Whether machines die for ever, and operators remove nodes, some of which are alive.
+    pub removals: bool,
     /// The disks say that a write is safe before it is. Breaks the machines' one assumption, to show
     /// that the simulator notices when a promise is made before it is kept.
     pub lying_disk: bool,
@@ -20,7 +22,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, nodes: 5, steps: 250, verbose: false, lying_disk: false }
+        Self { seed: 0, nodes: 5, steps: 250, verbose: false, removals: false, lying_disk: false }
     }
 }
 
@@ -35,6 +37,12 @@ pub struct Report {
     pub crashes: u64,
     /// Partitions.
     pub partitions: u64,
+    /// Machines that died for ever.
+    pub deaths: u64,
+    /// Removals that somebody asked for.
+    pub removals: u64,
+    /// Pods that lost their addresses to a removal.
+    pub fenced: u64,
     /// Messages that arrived.
     pub delivered: u64,
     /// Messages that were lost.
@@ -60,14 +68,15 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { seed, nodes, steps, lying_disk, .. } = self.options;
+        let Options { seed, nodes, steps, removals, lying_disk, .. } = self.options;
         for line in &self.trace {
             writeln!(f, "  {line}")?;
         }
         writeln!(f, "seed {seed} failed at {:.3} s: {}", self.at, self.reason)?;
         write!(
             f,
-            "replay: cargo run -p weft-sim -- --seed {seed} --nodes {nodes} --steps {steps} --verbose{}",
+            "replay: cargo run -p weft-sim -- --seed {seed} --nodes {nodes} --steps {steps} --verbose{}{}",
+            if removals { " --removals" } else { "" },
             if lying_disk { " --lying-disk" } else { "" }
         )
     }

@@ -85,16 +85,14 @@ impl World {
         let hosts = (0..options.nodes)
             .map(|index| {
                 // A chain: each is told of the one before it. Or all are told of all, and decide by
-                // consensus.
+                // consensus. Where machines die, all are told of all.
+                let all = (0..options.nodes).filter(|other| *other != index);
+                let all = all.map(|other| host::address(other).to_string()).collect();
                 let (init, targets) = match (symmetric, index) {
-                    (true, _) => (
-                        Init::Auto,
-                        (0..options.nodes)
-                            .filter(|other| *other != index)
-                            .map(|other| host::address(other).to_string())
-                            .collect(),
-                    ),
+                    (true, _) => (Init::Auto, all),
+                    (false, 0) if options.removals => (Init::Founder, all),
                     (false, 0) => (Init::Founder, BTreeSet::new()),
+                    (false, _) if options.removals => (Init::Observer, all),
                     (false, _) => {
                         (Init::Observer, BTreeSet::from([host::address(index - 1).to_string()]))
                     }
@@ -153,7 +151,8 @@ impl World {
 
     fn play(&mut self) -> Result<(), String> {
         for _ in 0..self.options.steps {
-            self.step();
+            let host = self.step();
+            self.drain(host)?;
             let pause = self.millis(400);
             self.pass(self.now + pause)?;
         }
@@ -162,6 +161,7 @@ impl World {
         let started = self.now;
         loop {
             self.pass(self.now + Duration::from_millis(500))?;
+            self.bury_the_dead()?;
             match check::agreement(&self.hosts) {
                 Ok(()) => break,
                 Err(missing) if self.now > deadline => {
@@ -174,17 +174,47 @@ impl World {
         self.serve_all(deadline + HEALING)
     }
 
+    /// In the end operators remove what is dead, wherever nobody knows of that yet: those who remove
+    /// each other do not listen to each other.
+    fn bury_the_dead(&mut self) -> Result<(), String> {
+        if !self.hosts.iter().all(|host| host.dead || host.daemon.is_some()) {
+            return Ok(());
+        }
+        for on in 0..self.hosts.len() {
+            for who in 0..self.hosts.len() {
+                let dead = self.hosts.get(who).filter(|host| host.dead).map(Host::name);
+                let asks = self.hosts.get(on).filter(|host| host.stays()).is_some_and(|host| {
+                    host.daemon.as_ref().is_some_and(|daemon| {
+                        daemon.node.ready()
+                            && !daemon.node.removals().iter().any(|it| Some(it.name) == dead)
+                    })
+                });
+                if dead.is_some() && asks {
+                    self.remove(on, who, false);
+                    self.drain(on)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// In the end every machine gives out an address, and all agree again.
     fn serve_all(&mut self, deadline: Time) -> Result<(), String> {
         let wanted: Vec<String> =
             (0..self.hosts.len()).map(|host| format!("last-{host}")).collect();
         for (host, key) in wanted.iter().enumerate() {
-            self.allocate(host, key.clone());
+            if self.hosts.get(host).is_some_and(Host::stays) {
+                self.allocate(host, key.clone());
+            }
         }
         loop {
             self.pass(self.now + Duration::from_millis(500))?;
-            let served =
-                self.hosts.iter().zip(&wanted).all(|(host, key)| host.pods.contains_key(key));
+            let served = self
+                .hosts
+                .iter()
+                .zip(&wanted)
+                .all(|(host, key)| !host.stays() || host.pods.contains_key(key))
+                && self.hosts.iter().any(Host::stays);
             let agreed = check::agreement(&self.hosts);
             if served && agreed.is_ok() {
                 return Ok(());
@@ -197,14 +227,18 @@ impl World {
 
     fn states(&self) -> String {
         let state = |(index, host): (usize, &Host)| match &host.daemon {
-            Some(daemon) => format!("h{index}: {}", daemon.node.ipam_state()),
+            Some(daemon) => {
+                let removals: Vec<String> =
+                    daemon.node.removals().iter().map(|it| daemon.node.label(it.name)).collect();
+                format!("h{index}: {}, removes {removals:?}", daemon.node.ipam_state())
+            }
             None => format!("h{index}: down"),
         };
         self.hosts.iter().enumerate().map(state).collect::<Vec<_>>().join("; ")
     }
 
-    /// One thing happens.
-    fn step(&mut self) {
+    /// One thing happens. Returns the host that may have something to say about it.
+    fn step(&mut self) -> usize {
         let host = self.pick(self.hosts.len());
         match self.rng.next_u64() % 100 {
             0..40 => {
@@ -220,8 +254,11 @@ impl World {
             70..78 => self.partition(),
             78..84 => self.reunite(),
             84..92 => self.reset_link(),
+            92..94 if self.options.removals => self.die(host),
+            94..97 if self.options.removals => self.remove_some(host),
             _ => {}
         }
+        host
     }
 
     fn allocate(&mut self, host: usize, key: String) {
@@ -297,6 +334,57 @@ impl World {
         self.note(|| "no partition".into());
     }
 
+    /// The machine stops for ever, if it is not one of the last.
+    fn die(&mut self, host: usize) {
+        let dead = self.hosts.iter().filter(|host| host.dead).count();
+        let owns = |host: &Host| {
+            host.stays() && host.daemon.as_ref().is_some_and(|daemon| daemon.node.owned() > 0)
+        };
+        // One that removed others stays: it may be the only one left.
+        let running = self.hosts.get(host).is_some_and(|host| {
+            host.daemon.as_ref().is_some_and(|daemon| {
+                !daemon.node.removals().iter().any(|removal| removal.by == host.name())
+            })
+        });
+        let others = self.hosts.iter().enumerate().filter(|(index, _)| *index != host);
+        if running && dead < self.hosts.len() / 3 && others.filter(|(_, it)| owns(it)).count() > 1 {
+            self.crash(host);
+            if let Some(machine) = self.hosts.get_mut(host) {
+                machine.dead = true;
+            }
+            self.report.deaths += 1;
+        }
+    }
+
+    /// Somebody removes another machine: mostly a dead one, and now and then, by mistake, one that
+    /// is alive.
+    fn remove_some(&mut self, on: usize) {
+        let mistake = self.rng.next_u64().is_multiple_of(6);
+        let wanted: Vec<usize> = (0..self.hosts.len())
+            .filter(|other| *other != on)
+            .filter(|other| self.hosts.get(*other).is_some_and(|host| host.dead != mistake))
+            .collect();
+        if !wanted.is_empty()
+            && let chosen = self.pick(wanted.len())
+            && let Some(who) = wanted.get(chosen)
+        {
+            let force = self.rng.next_u64().is_multiple_of(8);
+            self.remove(on, *who, force);
+        }
+    }
+
+    fn remove(&mut self, on: usize, who: usize, force: bool) {
+        let now = self.now;
+        let Some(name) = self.name(who) else { return };
+        let Some(daemon) = self.hosts.get_mut(on).and_then(|host| host.daemon.as_mut()) else {
+            return;
+        };
+        if daemon.node.remove(name, force, now.since_start().as_secs(), now).is_ok() {
+            self.report.removals += 1;
+            self.note(|| format!("h{on}: remove h{who}{}", if force { " by force" } else { "" }));
+        }
+    }
+
     fn reset_link(&mut self) {
         let links = self.links.len();
         if links > 0
@@ -362,7 +450,7 @@ impl World {
         if !std::mem::take(&mut self.changed) {
             return Ok(());
         }
-        check::promises(&self.hosts)?;
+        check::promises(&self.hosts, self.report.removals > 0)?;
         check::ownership(&self.hosts)?;
         self.hosts.iter().enumerate().try_for_each(|(index, host)| check::routes(index, host))
     }
@@ -388,6 +476,9 @@ impl World {
                 self.rng.fill_bytes(&mut seed);
                 self.note(|| format!("h{host}: start"));
                 let Some(machine) = self.hosts.get_mut(host) else { return Ok(()) };
+                if machine.dead {
+                    return Ok(());
+                }
                 machine.start(host, seed, now).map_err(|error| format!("h{host}: {error}"))?;
                 // Pods that were stopped and that the disk still knew are stopped again.
                 for key in std::mem::take(&mut machine.stopped) {
@@ -550,9 +641,12 @@ impl World {
             }
             Event::RoutesChanged => {}
             Event::Fenced { key, addresses } => {
-                return Err(format!(
-                    "h{host} fences {key} ({addresses:?}), and nobody was removed"
-                ));
+                if self.report.removals == 0 {
+                    return Err(format!("h{host} fences {key}, and nobody was removed"));
+                }
+                machine.pods.remove(&key);
+                self.report.fenced += 1;
+                self.note(|| format!("h{host}: {key} loses {addresses:?}"));
             }
             Event::Warning(text) => return Err(format!("h{host} warns: {text}")),
             Event::Allocated { id, result } => {

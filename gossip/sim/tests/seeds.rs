@@ -1,4 +1,5 @@
-//! Two hundred histories of five nodes, and the proof that the simulator can fail.
+//! Two hundred histories of five nodes, others with removals, and the proof that the simulator can
+//! fail. For more: `cargo run -p weft-sim -- --removals --seeds 1000 --seed 5000`.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -40,6 +41,15 @@ fn a_large_cluster_and_the_smallest() {
     for (nodes, steps) in [(2, 250), (12, 100)] {
         let failures = play(3, &Options { nodes, steps, ..Options::default() });
         assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+}
+
+#[test]
+fn histories_with_deaths_and_removals() {
+    for (nodes, steps, count) in [(5, 150, 60), (3, 150, 20), (12, 100, 4)] {
+        let options = Options { nodes, steps, removals: true, ..Options::default() };
+        let failures = play(count, &options);
+        assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
     }
 }
 

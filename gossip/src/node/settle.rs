@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_crypto::PeerName;
 
 use super::Node;
-use crate::{Event, Time, ipam::Fenced, topology};
+use crate::{
+    Event, Time,
+    ipam::{AllocateError, Fenced},
+    topology,
+};
 
 impl Node {
     /// Draws the consequences of an input. Each public input ends with it.
@@ -61,11 +65,17 @@ impl Node {
         if self.ipam.dirty() {
             self.own.need_persist();
         }
-        while let Some(Fenced { key, addresses }) = self.ipam.poll_fenced() {
-            self.events.push_back(Event::Fenced { key, addresses });
-        }
         while let Some((id, result)) = self.ipam.poll_outcome() {
             self.outcomes.push_back((self.own.covering_token(), id, result));
+        }
+        while let Some(Fenced { key, addresses }) = self.ipam.poll_fenced() {
+            // Whoever was not told yet is not told of addresses that are gone again.
+            for (_, _, result) in &mut self.outcomes {
+                if result.as_ref().is_ok_and(|nets| *nets == addresses) {
+                    *result = Err(AllocateError::Released);
+                }
+            }
+            self.events.push_back(Event::Fenced { key, addresses });
         }
     }
 

@@ -447,7 +447,8 @@ impl Ipam {
     /// The owners whose word on the pending removals is missing.
     pub(super) fn waits_for(&self) -> Vec<PeerName> {
         let me = self.config.name;
-        let (Some(pending), Some(ring)) = (&self.removals.pending, self.ring_in_view()) else {
+        let pending = self.removals.pending.as_ref().filter(|ack| !ack.resigned);
+        let (Some(pending), Some(ring)) = (pending, self.ring_in_view()) else {
             return Vec::new();
         };
         let removed = removed_by(pending);
