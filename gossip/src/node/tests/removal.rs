@@ -71,6 +71,6 @@ fn a_removal_waits_in_words_survives_restarts_and_fences_who_returns() {
     assert!(fenced(&cluster, 3));
     let back = &cluster.nodes[3];
     assert_eq!((back.owned(), back.removed_by()), (0, Some(cluster.nodes[0].name)));
-    assert!(back.warnings().iter().any(|text| text.contains("weft reset")));
+    assert!(back.warnings().iter().any(|text| text.contains("removed from the ring")));
     assert_eq!(cluster.nodes[0].routes(), routes);
 }
