@@ -104,6 +104,23 @@ pub enum AllocateError {
         /// The ranges of this node.
         ranges: String,
     },
+    /// The part of the range that an address was to be from is not inside a range.
+    #[error("{subnet} is not a part of the range {ranges}")]
+    SubnetOutside {
+        /// The part.
+        subnet: IpNet,
+        /// The ranges of this node.
+        ranges: String,
+    },
+    /// The part of the range that an address was to be from has none to give, or not the one that was
+    /// asked for by name.
+    #[error("{ip} is not an address that can be given from {subnet}")]
+    NotWithin {
+        /// The address.
+        ip: IpAddr,
+        /// The part.
+        subnet: IpNet,
+    },
     /// An address that was asked for by name is the first or the last of its range.
     #[error("{0} is the first or the last address of the range and never given to a pod")]
     Reserved(IpAddr),

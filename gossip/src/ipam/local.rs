@@ -130,21 +130,22 @@ impl Local {
         self.queue.front().map(|&(until, _, _)| until)
     }
 
-    /// The lowest owned address of a range that can be handed out.
-    pub(super) fn lowest_free(&self, place: usize, range: &Range, owned: &SpanSet) -> Option<u128> {
+    /// The lowest owned address of a range, from `low` to `high`, that is neither held nor cooling.
+    pub(super) fn lowest_free(
+        &self,
+        place: usize,
+        (low, high): (u128, u128),
+        owned: &SpanSet,
+    ) -> Option<u128> {
         let busy = self.busy.get(place)?;
-        owned.within(range.start, range.end).find_map(|span| {
-            let mut candidate = span.start.max(range.start + 1);
-            let last = span.end.min(range.end - 1);
-            if candidate > last {
-                return None;
-            }
-            let mut held = busy.held.range(candidate..=last).map(|(&n, _)| n).peekable();
-            let mut cooling = busy.cooling.range(candidate..=last).map(|(&n, _)| n).peekable();
+        owned.clipped(low, high).find_map(|span| {
+            let mut candidate = span.start;
+            let mut held = busy.held.range(candidate..=span.end).map(|(&n, _)| n).peekable();
+            let mut cooling = busy.cooling.range(candidate..=span.end).map(|(&n, _)| n).peekable();
             loop {
                 let taken = held.next_if_eq(&candidate).or_else(|| cooling.next_if_eq(&candidate));
                 if taken.is_none() {
-                    return (candidate <= last).then_some(candidate);
+                    return (candidate <= span.end).then_some(candidate);
                 }
                 candidate += 1;
             }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     AllocateError, Ipam, Request, RequestId, Waiting,
     limits::MAX_PENDING,
-    universe::{address, number},
+    universe::{Range, address, number},
 };
 use crate::Time;
 
@@ -18,7 +18,25 @@ pub(super) struct Pending {
     pub(super) key: String,
     /// Addresses asked for by name, each with the place of its range; empty for any.
     pub(super) wanted: Vec<(usize, u128)>,
+    /// Where the address of one range must be from.
+    pub(super) within: Option<Within>,
     pub(super) deadline: Time,
+}
+
+/// A part of a range that an address must be from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Within {
+    pub(super) subnet: IpNet,
+    /// The place of the range.
+    pub(super) place: usize,
+    /// The first and the last address that can be given.
+    pub(super) bounds: (u128, u128),
+}
+
+impl Within {
+    fn holds(&self, number: u128) -> bool {
+        (self.bounds.0..=self.bounds.1).contains(&number)
+    }
 }
 
 /// What became of one look at a request.
@@ -38,24 +56,34 @@ impl Ipam {
     ) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request = self.next_request.wrapping_add(1);
-        let wanted = match self.named(&request.wanted) {
+        let checked = match self.named(request) {
             Ok(_) if self.pending.len() >= MAX_PENDING => Err(AllocateError::TooMany),
             other => other,
         };
-        match wanted {
-            Ok(wanted) => {
-                self.pending.push_back(Pending { id, key: key.to_owned(), wanted, deadline });
+        match checked {
+            Ok((wanted, within)) => {
+                self.pending.push_back(Pending {
+                    id,
+                    key: key.to_owned(),
+                    wanted,
+                    within,
+                    deadline,
+                });
             }
             Err(error) => self.finish(id, Err(error)),
         }
         id
     }
 
-    /// Addresses asked for by name, checked against the ranges.
-    fn named(&self, wanted: &[IpNet]) -> Result<Vec<(usize, u128)>, AllocateError> {
+    /// Addresses asked for by name and the part of a range, checked against the ranges.
+    fn named(
+        &self,
+        request: &Request,
+    ) -> Result<(Vec<(usize, u128)>, Option<Within>), AllocateError> {
+        let within = request.within.map(|subnet| self.part(subnet)).transpose()?;
         let mut named: Vec<(usize, u128)> =
-            Vec::with_capacity(wanted.len().min(self.universe.len()));
-        for net in wanted {
+            Vec::with_capacity(request.wanted.len().min(self.universe.len()));
+        for net in &request.wanted {
             let ip = net.addr();
             let number = number(ip);
             let Some((place, range)) = self.universe.range_of(number, number) else {
@@ -67,9 +95,24 @@ impl Ipam {
             if named.iter().any(|(other, _)| *other == place) {
                 return Err(AllocateError::Twice(ip));
             }
+            if let Some(within) = within.filter(|w| w.place == place && !w.holds(number)) {
+                return Err(AllocateError::NotWithin { ip, subnet: within.subnet });
+            }
             named.push((place, number));
         }
-        Ok(named)
+        Ok((named, within))
+    }
+
+    fn part(&self, subnet: IpNet) -> Result<Within, AllocateError> {
+        let subnet = subnet.trunc();
+        let Some((place, range)) = self.universe.range_around(&subnet) else {
+            let ranges = self.universe.to_string();
+            return Err(AllocateError::SubnetOutside { subnet, ranges });
+        };
+        let bounds = range
+            .bounds_of(&subnet)
+            .ok_or(AllocateError::NotWithin { ip: subnet.network(), subnet })?;
+        Ok(Within { subnet, place, bounds })
     }
 
     /// Meets the requests that can be met, fails those whose time is up.
@@ -93,9 +136,11 @@ impl Ipam {
 
     fn try_request(&mut self, pending: &Pending) -> Progress {
         if let Some(held) = self.local.held_by(&pending.key) {
-            let same = pending.wanted.is_empty()
+            let named = pending.wanted.is_empty()
                 || (pending.wanted.len() == held.len()
                     && pending.wanted.iter().all(|(_, number)| held.contains(number)));
+            let inside = |within: Within| held.iter().any(|number| within.holds(*number));
+            let same = named && pending.within.is_none_or(inside);
             let nets: Vec<IpNet> = held.iter().map(|n| self.universe.with_prefix(*n)).collect();
             return match nets.first() {
                 Some(first) if !same => Progress::Failed(AllocateError::HeldOtherwise {
@@ -106,8 +151,10 @@ impl Ipam {
             };
         }
         let numbers = if pending.wanted.is_empty() {
-            let lowest = |(place, range)| {
-                let number = self.local.lowest_free(place, range, &self.own.owned)?;
+            let lowest = |(place, range): (usize, &Range)| {
+                let part = pending.within.filter(|within| within.place == place);
+                let bounds = part.map_or_else(|| range.bounds(), |within| within.bounds);
+                let number = self.local.lowest_free(place, bounds, &self.own.owned)?;
                 Some((place, number))
             };
             match self.universe.iter().map(lowest).collect::<Option<Vec<_>>>() {
@@ -148,19 +195,32 @@ impl Ipam {
         }
     }
 
-    fn waiting_for(&self, pending: &Pending) -> Waiting {
-        let missing = pending.wanted.iter().find(|(_, n)| !self.own.owned.contains(*n));
-        match missing {
-            Some(&(_, number)) if self.ring_in_view().is_some() => {
-                Waiting::Unowned(address(number))
-            }
-            _ => self.why_not(),
+    /// What a request waits for.
+    pub(super) fn waiting_for(&self, pending: &Pending) -> Waiting {
+        if self.ring_in_view().is_none() || self.removals.out().is_some() {
+            return self.why_not();
         }
+        let missing = pending.wanted.iter().find(|(_, n)| !self.own.owned.contains(*n));
+        let empty = pending.within.filter(|_| pending.wanted.is_empty());
+        match (missing, empty.filter(|within| self.free_within(within).is_none())) {
+            (Some(&(_, number)), _) => Waiting::Unowned(address(number)),
+            (None, Some(within)) => Waiting::Subnet(within.subnet),
+            (None, None) => self.why_not(),
+        }
+    }
+
+    /// The lowest address of a part of a range that could be handed out at once.
+    fn free_within(&self, within: &Within) -> Option<u128> {
+        self.local.lowest_free(within.place, within.bounds, &self.own.owned)
     }
 
     /// Whether somebody waits for any address of a range and there is none.
     pub(super) fn short_of(&self, place: usize) -> bool {
-        self.free(place) == 0 && self.pending.iter().any(|pending| pending.wanted.is_empty())
+        // Any space does not help one that must have an address of a part of the range.
+        let any = |pending: &Pending| {
+            pending.wanted.is_empty() && pending.within.is_none_or(|within| within.place != place)
+        };
+        self.free(place) == 0 && self.pending.iter().any(any)
     }
 
     /// Frees what `key` holds and fails what it waits for.

@@ -26,6 +26,20 @@ impl SpanSet {
         self.spans.range(start..=end).map(|(&start, &(end, version))| Span { start, end, version })
     }
 
+    /// The parts of spans that lie in `start` to `end`, cut to it.
+    pub(super) fn clipped(&self, start: u128, end: u128) -> impl DoubleEndedIterator<Item = Span> {
+        // One span may begin before and reach in.
+        let before = self.spans.range(..start).next_back().filter(|(_, (last, _))| *last >= start);
+        let inside = (start <= end).then(|| self.spans.range(start..=end));
+        before.filter(|_| start <= end).into_iter().chain(inside.into_iter().flatten()).map(
+            move |(&first, &(last, version))| Span {
+                start: first.max(start),
+                end: last.min(end),
+                version,
+            },
+        )
+    }
+
     /// The span that holds all of `start` to `end`.
     pub(super) fn covering(&self, start: u128, end: u128) -> Option<Span> {
         let (&first, &(last, version)) = self.spans.range(..=start).next_back()?;

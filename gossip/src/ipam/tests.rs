@@ -4,6 +4,7 @@ mod allocate;
 mod exhaustive;
 mod found;
 mod give;
+mod named;
 mod parts;
 mod random;
 mod removal;
@@ -250,11 +251,25 @@ impl World {
 
     fn ask_for(&mut self, index: usize, key: &str, wanted: &[&str]) -> RequestId {
         let wanted = wanted.iter().map(|text| net(text)).collect();
+        self.request(index, key, Request { wanted, within: None })
+    }
+
+    fn ask_within(&mut self, index: usize, key: &str, subnet: &str) -> RequestId {
+        self.request(index, key, Request { wanted: Vec::new(), within: Some(net(subnet)) })
+    }
+
+    fn request(&mut self, index: usize, key: &str, request: Request) -> RequestId {
         let deadline = self.now + Duration::from_secs(30);
         let host = &mut self.hosts[index];
-        let id = host.ipam.allocate(key, Request { wanted }, deadline, self.now);
+        let id = host.ipam.allocate(key, request, deadline, self.now);
         self.drain(index);
         id
+    }
+
+    /// The addresses that were answered.
+    fn got(&self, index: usize, id: RequestId) -> Vec<String> {
+        let nets = self.answer(index, id).and_then(|result| result.as_ref().ok()).unwrap();
+        nets.iter().map(ToString::to_string).collect()
     }
 
     fn answer(&self, index: usize, id: RequestId) -> Option<&Result<Vec<IpNet>, AllocateError>> {

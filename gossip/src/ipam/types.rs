@@ -101,6 +101,10 @@ pub enum RemoveError {
 pub struct Request {
     /// Exactly these addresses (prefix lengths do not matter); if empty, any one of each range.
     pub wanted: Vec<IpNet>,
+    /// A part of one of the ranges that its address must be from; it comes with the prefix length of
+    /// the range all the same. Neither the first nor the last address of the part is given, unless
+    /// it has only these.
+    pub within: Option<IpNet>,
 }
 
 /// Names a request until its outcome is out.
@@ -209,6 +213,8 @@ pub enum Waiting {
     Full,
     /// An address that was asked for by name and that no known node owns.
     Unowned(IpAddr),
+    /// A free address of a part of the range.
+    Subnet(IpNet),
     /// Nothing will come: this node was removed, from the named one.
     Removed(PeerName),
 }
@@ -233,6 +239,7 @@ impl Waiting {
                 "waiting for free addresses: all of the range are in use or were just freed".into()
             }
             Self::Unowned(ip) => format!("waiting for an owner of {ip}"),
+            Self::Subnet(subnet) => format!("waiting for a free address of {subnet}"),
             Self::Removed(by) => format!(
                 "this node was removed from the ring by {}; move its data directory away and launch it to join anew",
                 nick(*by)

@@ -68,6 +68,21 @@ impl Range {
         number > self.start && number < self.end
     }
 
+    /// The first and the last address that may be handed out.
+    pub(super) fn bounds(&self) -> (u128, u128) {
+        (self.start + 1, self.end - 1)
+    }
+
+    /// The first and the last address of `subnet`, which is inside, that may be handed out: not its
+    /// own first and last one, where it has more than these two. `None` if there is none.
+    pub(super) fn bounds_of(&self, subnet: &IpNet) -> Option<(u128, u128)> {
+        let (first, last) = (number(subnet.network()), number(subnet.broadcast()));
+        let edge = u128::from(last - first > 1);
+        let (low, high) = self.bounds();
+        let bounds = (low.max(first + edge), high.min(last - edge));
+        (bounds.0 <= bounds.1).then_some(bounds)
+    }
+
     /// How many of the addresses `start` to `end`, which are inside, may be handed out.
     pub(super) fn usable_in(&self, start: u128, end: u128) -> u128 {
         (end - start + 1) - u128::from(start == self.start) - u128::from(end == self.end)
@@ -132,6 +147,11 @@ impl Universe {
     /// `start`.
     pub(super) fn range_of(&self, start: u128, end: u128) -> Option<(usize, &Range)> {
         self.iter().find(|(_, range)| range.start <= start && start <= end && end <= range.end)
+    }
+
+    /// The range that a subnet is part of, with its place.
+    pub(super) fn range_around(&self, subnet: &IpNet) -> Option<(usize, &Range)> {
+        self.range_of(number(subnet.network()), number(subnet.broadcast()))
     }
 
     /// The address with the prefix length of its range; a host route if it is in none.

@@ -149,7 +149,7 @@ impl Ipam {
         }
         let empty = self.universe.iter().any(|(place, _)| self.free(place) == 0);
         if let Some(pending) = self.pending.front() {
-            return self.waiting_of_front(pending.wanted.is_empty());
+            return self.waiting_for(pending);
         }
         if self.own.ring != NO_RING && !empty {
             Waiting::Ready
@@ -157,20 +157,6 @@ impl Ipam {
             Waiting::Idle
         } else {
             self.why_not()
-        }
-    }
-
-    /// While requests wait: for space, or, where space is there, for an address asked for by name.
-    fn waiting_of_front(&self, any: bool) -> Waiting {
-        let named = self
-            .pending
-            .iter()
-            .find_map(|p| p.wanted.iter().map(|(_, n)| *n).find(|n| !self.own.owned.contains(*n)));
-        match named {
-            Some(number) if !any && self.ring_in_view().is_some() => {
-                Waiting::Unowned(address(number))
-            }
-            _ => self.why_not(),
         }
     }
 

@@ -113,7 +113,7 @@ impl Engine {
             return;
         }
         let allocation = allocation_key(&request.container, &request.ifname);
-        let wanted = Request { wanted: request.ips.clone() };
+        let wanted = Request { wanted: request.ips.clone(), within: None };
         let id = self.node.allocate(&allocation, wanted, deadline, now);
         self.attachments.pending.insert(id, (call, request));
     }
@@ -291,6 +291,8 @@ fn detached_meanwhile(request: &AttachRequest) -> ErrorBody {
 pub(super) fn code_of(error: &AllocateError) -> ErrorCode {
     match error {
         AllocateError::OutsideRange { .. }
+        | AllocateError::SubnetOutside { .. }
+        | AllocateError::NotWithin { .. }
         | AllocateError::Reserved(_)
         | AllocateError::Twice(_) => ErrorCode::Invalid,
         AllocateError::OwnedElsewhere { .. }
