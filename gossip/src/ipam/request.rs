@@ -39,6 +39,9 @@ impl Within {
     }
 }
 
+/// Addresses asked for by name, each with the place of its range, and where another must be from.
+type Named = (Vec<(usize, u128)>, Option<Within>);
+
 /// What became of one look at a request.
 enum Progress {
     Done(Vec<IpNet>),
@@ -76,10 +79,7 @@ impl Ipam {
     }
 
     /// Addresses asked for by name and the part of a range, checked against the ranges.
-    fn named(
-        &self,
-        request: &Request,
-    ) -> Result<(Vec<(usize, u128)>, Option<Within>), AllocateError> {
+    fn named(&self, request: &Request) -> Result<Named, AllocateError> {
         let within = request.within.map(|subnet| self.part(subnet)).transpose()?;
         let mut named: Vec<(usize, u128)> =
             Vec::with_capacity(request.wanted.len().min(self.universe.len()));
