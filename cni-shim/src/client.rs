@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
-use weft_api::peers::{ConnectRequest, ForgetRequest, TargetsReply};
+use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 /// How long a call may take that does not wait for anything but the daemon itself.
@@ -250,6 +250,14 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn forget(&self, request: &ForgetRequest) -> Result<TargetsReply, ClientError> {
         self.post(path::FORGET, request, DEFAULT_TIMEOUT).await
+    }
+
+    /// Removes nodes from the ring.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn remove(&self, request: &RemoveRequest) -> Result<RemoveReply, ClientError> {
+        self.post(path::REMOVE, request, DEFAULT_TIMEOUT).await
     }
 
     async fn call<T: DeserializeOwned>(

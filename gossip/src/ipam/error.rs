@@ -64,7 +64,7 @@ pub enum RestoreError {
     /// The node owns space of other ranges than it is now configured with.
     #[error(
         "the saved state was made for the range {saved}, --ipalloc-range says {configured}: \
-         launch with the former range, or move the data directory away to start as a new node"
+         launch with the former range, or run `weft reset` to start as a new node"
     )]
     RangeChanged {
         /// The ranges of the saved state.
@@ -82,7 +82,7 @@ pub enum RestoreError {
     },
     /// The saved state contradicts itself.
     #[error(
-        "the saved addresses are damaged ({0}): restore the data directory, or move it away to start as a new node"
+        "the saved addresses are damaged ({0}): run `weft reset` to start as a new node, then `weft rmpeer` with the former name on another one"
     )]
     Damaged(&'static str),
 }

@@ -262,6 +262,11 @@ impl Ipam {
         self.removals.out()
     }
 
+    /// The removal of this node itself, if that is complete.
+    pub fn own_removal(&self) -> Option<RemovalView> {
+        self.removals.own()
+    }
+
     /// Takes in another node's part in the consensus; `None` if it took that back.
     ///
     /// # Errors
@@ -441,6 +446,12 @@ impl Ipam {
         self.local
             .iter()
             .map(|(key, held)| (key, held.iter().map(|n| self.universe.with_prefix(*n)).collect()))
+    }
+
+    /// The addresses of one owner on this node; none if it holds none.
+    pub fn allocated(&self, key: &str) -> Vec<IpNet> {
+        let held = self.local.held_by(key).unwrap_or_default();
+        held.iter().map(|n| self.universe.with_prefix(*n)).collect()
     }
 
     /// The node that packets to `ip` are for.

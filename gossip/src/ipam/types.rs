@@ -87,9 +87,7 @@ pub enum RemoveError {
     #[error("this node is not part of a ring yet: wait until `weft status` says ready")]
     NoRing,
     /// This node itself was removed.
-    #[error(
-        "this node was itself removed: move its data directory away and launch it to join anew"
-    )]
+    #[error("this node was itself removed: run `weft reset` to join anew under another identity")]
     Out,
     /// The list of the removed is full.
     #[error("{0} nodes were removed from this ring, the most there can be")]
@@ -241,7 +239,7 @@ impl Waiting {
             Self::Unowned(ip) => format!("waiting for an owner of {ip}"),
             Self::Subnet(subnet) => format!("waiting for a free address of {subnet}"),
             Self::Removed(by) => format!(
-                "this node was removed from the ring by {}; move its data directory away and launch it to join anew",
+                "this node was removed from the ring by {}; run `weft reset` to join anew under another identity",
                 nick(*by)
             ),
         }

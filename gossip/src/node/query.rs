@@ -118,6 +118,16 @@ impl Node {
         self.ipam.removed_by()
     }
 
+    /// The same with all that is known of it.
+    pub fn own_removal(&self) -> Option<RemovalView> {
+        self.ipam.own_removal()
+    }
+
+    /// The addresses of the owner `key` on this node, with the prefix length of their range.
+    pub fn allocated(&self, key: &str) -> Vec<IpNet> {
+        self.ipam.allocated(key)
+    }
+
     /// Whether this node has space to allocate from.
     pub fn ready(&self) -> bool {
         self.ipam.ready()
@@ -143,7 +153,8 @@ impl Node {
         self.ipam.stats()
     }
 
-    /// What stands and should not: one line each, sorted.
+    /// What stands and should not: one line each, sorted. Removals are not among it: see
+    /// [`Self::removals`] and [`Self::own_removal`].
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: BTreeSet<String> =
             self.ipam.conflicts().iter().map(ToString::to_string).collect();
@@ -152,15 +163,6 @@ impl Node {
                 "ignoring the {:?} record of {}: {why}",
                 key.kind,
                 self.label(*origin)
-            ));
-        }
-        for removal in self.ipam.removals() {
-            warnings.extend(self.describe_pending(&removal));
-        }
-        if let Some(by) = self.ipam.removed_by() {
-            warnings.insert(format!(
-                "this node was removed from the ring by {}; move its data directory away and launch it to join anew",
-                self.label(by)
             ));
         }
         if self.stats.rollbacks > 0 {
@@ -175,18 +177,6 @@ impl Node {
             ));
         }
         warnings.into_iter().collect()
-    }
-
-    /// A removal that is not complete, in words.
-    fn describe_pending(&self, removal: &RemovalView) -> Option<String> {
-        let waits_for = removal.waits_for.as_ref()?;
-        let names: Vec<String> = waits_for.iter().map(|name| self.label(*name)).collect();
-        Some(format!(
-            "the removal of {}, asked for on {}, waits for {}; if these are gone as well, remove them too",
-            self.label(removal.name),
-            self.label(removal.by),
-            if names.is_empty() { "the others".into() } else { names.join(", ") }
-        ))
     }
 
     /// What is held, in short: equal on two nodes exactly if they hold the same records. For tests

@@ -14,6 +14,10 @@ pub const IPAM: &str = "/v1/status/ipam";
 pub const CONNECT: &str = "/v1/connect";
 /// `POST` [`crate::peers::ForgetRequest`]: drops targets; answers [`crate::peers::TargetsReply`].
 pub const FORGET: &str = "/v1/forget";
+/// `POST` [`crate::peers::RemoveRequest`]: removes nodes from the ring; answers
+/// [`crate::peers::RemoveReply`] at once, perhaps before the removals are complete:
+/// [`crate::status::Ipam::removals`] tells.
+pub const REMOVE: &str = "/v1/remove";
 /// `GET`: a list of [`crate::attach::Attachment`] (all, or those that match the query
 /// [`crate::attach::AttachmentQuery`]). `POST` [`crate::attach::AttachRequest`]: reserves
 /// addresses, answers [`crate::attach::AttachReply`]. `DELETE` with the same query: frees them,

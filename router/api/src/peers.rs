@@ -1,6 +1,8 @@
-//! Changing the targets: the peers that the daemon keeps dialling.
+//! Changing the targets, the peers that the daemon keeps dialling; and removing nodes for good.
 
 use serde::{Deserialize, Serialize};
+
+use crate::status::Removal;
 
 /// Adds targets, or replaces the whole list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,4 +26,21 @@ pub struct ForgetRequest {
 pub struct TargetsReply {
     /// All targets, sorted.
     pub targets: Vec<String>,
+}
+
+/// Removes nodes from the ring, for good: all of them, or none if one cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveRequest {
+    /// Full names, short forms, or nicknames that only one node has.
+    pub peers: Vec<String>,
+    /// Removes those, too, whose word the removals wait for, whether they are dead or not.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What became of it so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveReply {
+    /// The removals asked for, and with `force` those that came of it. Each is on disk.
+    pub removals: Vec<Removal>,
 }

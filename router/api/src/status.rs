@@ -77,6 +77,36 @@ pub struct Ipam {
     pub owned: u64,
     /// Addresses in use on this node.
     pub active: u64,
+    /// Who was removed from the ring, or is to be, by name.
+    #[serde(default)]
+    pub removals: Vec<Removal>,
+}
+
+/// A node that was removed from the ring, or is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Whose removal.
+    #[serde(flatten)]
+    pub node: NamedNode,
+    /// On which node somebody asked for it.
+    pub by: NamedNode,
+    /// When, seconds since the Unix epoch by the clock of that node.
+    pub at: u64,
+    /// Whether nobody named the node: it was removed by force because another removal waited for it.
+    pub forced: bool,
+    /// Whether its space has fallen to others. Until then it rests.
+    pub complete: bool,
+    /// The nodes whose word the removal waits for.
+    pub waits_for: Vec<NamedNode>,
+}
+
+/// A node by both of its names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedNode {
+    /// The full name.
+    pub peer: String,
+    /// The nickname; empty where it is not known.
+    pub nickname: String,
 }
 
 /// Policy.
@@ -205,4 +235,7 @@ pub struct IpamOwner {
     pub active: u64,
     /// Whether connections lead there from this node.
     pub reachable: bool,
+    /// Its removal, while that is not complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
 }

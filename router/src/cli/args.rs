@@ -49,6 +49,13 @@ pub(super) enum Command {
     ///
     /// Their connections end. A connection that discovery wants is made again.
     Forget(ForgetArgs),
+    /// Remove nodes from the ring for good, so that others get their addresses
+    ///
+    /// For nodes that are gone and do not come back. Waits a few seconds for the others to agree; what is
+    /// not complete by then goes on by itself, and `weft status` says what it waits for. A removed node
+    /// that turns out to be alive loses its addresses when it meets the others. Repeating it changes
+    /// nothing.
+    Rmpeer(RmpeerArgs),
     /// Give a network namespace an interface in the mesh
     ///
     /// Prints the addresses, one a line. Waits up to 30 s for an address. Repeating it changes
@@ -224,6 +231,19 @@ pub(super) struct ForgetArgs {
     /// Peers as they were given to launch or connect; see `weft status targets`
     #[arg(value_name = "PEER", required = true, value_parser = parse::peer)]
     pub(super) peers: Vec<PeerAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RmpeerArgs {
+    /// Remove those, too, whose word the removals wait for, dead or not
+    ///
+    /// Unsafe for those that are alive: they lose their addresses, and with them their Pods, when they
+    /// meet the others. On a node that is cut off these are all the nodes that it does not reach.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Full name, its first ten digits, or a nickname that only one node has
+    #[arg(value_name = "NAME", required = true)]
+    pub(super) names: Vec<String>,
 }
 
 /// Which interface of which namespace.

@@ -33,7 +33,7 @@ pub(super) fn status(client: &Client, args: &StatusArgs) -> Result<(), Failure> 
         }),
         Some(Table::Ipam) => block_on(async {
             let (own, rows) = (client.status().await?, client.ipam().await?);
-            Ok(output::print(&render::ipam(&own.router.name, &rows))?)
+            Ok(output::print(&render::ipam(&own.router.name, &rows, &own.ipam.removals))?)
         }),
     }
 }

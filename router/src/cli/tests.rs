@@ -86,7 +86,11 @@ fn a_wrong_call_is_answered_by_one_line_with_the_cure() {
         ),
         (&["secret"], "no command given: see `weft secret --help`"),
         (&["secret", "new", "x"], "unexpected argument 'x' found: see `weft secret new --help`"),
-        (&["rmpeer", "h1"], "unrecognized subcommand 'rmpeer': see `weft --help`"),
+        (
+            &["rmpeer"],
+            "the following required arguments were not provided: <NAME>...: see \
+             `weft rmpeer --help`",
+        ),
     ];
     for (arguments, expected) in cases {
         assert_eq!(complaint(arguments), expected, "weft {arguments:?}");

@@ -1,7 +1,7 @@
 //! The one place where the daemon reads a clock for its state machines: they take [`Time`], a span
 //! since the daemon's start, and never look at a clock themselves.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use weft_gossip::Time;
 
@@ -20,6 +20,11 @@ impl Clock {
     /// The present moment.
     pub(super) fn now(&self) -> Time {
         Time::from_start(self.start.elapsed())
+    }
+
+    /// The time of day, seconds since the Unix epoch, for people to read; zero before that.
+    pub(super) fn time_of_day() -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
     /// How long it is until `time`; zero when it has passed.

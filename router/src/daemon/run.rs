@@ -192,6 +192,7 @@ impl Running {
                 engine.connect(id, targets(peers), replace, now);
             }
             Call::Forget { peers } => engine.forget(id, &targets(peers), now),
+            Call::Remove(request) => engine.remove(id, &request, Clock::time_of_day(), now),
         }
     }
 

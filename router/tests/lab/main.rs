@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), then the ways in which it can go wrong: [`bad_input`], [`secret`], [`garbage`],
-//! [`crash`], [`partition`]; and the other ways in: [`cli`], [`containers`],
+//! [`crash`], [`partition`], [`removal`]; and the other ways in: [`cli`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`].
 
 mod bad_input;
@@ -24,6 +24,7 @@ mod harness;
 mod mesh;
 mod partition;
 mod podman;
+mod removal;
 mod secret;
 mod shutdown;
 mod starts;

@@ -127,6 +127,17 @@ impl Removals {
         self.out.as_ref().map(|tombstone| PeerName::from_bytes(tombstone.by))
     }
 
+    /// See [`Ipam::own_removal`].
+    pub(super) fn own(&self) -> Option<RemovalView> {
+        self.out.as_ref().map(|tombstone| RemovalView {
+            name: PeerName::from_bytes(tombstone.name),
+            by: PeerName::from_bytes(tombstone.by),
+            at: tombstone.at,
+            forced: tombstone.forced,
+            waits_for: None,
+        })
+    }
+
     pub(super) fn pending(&self) -> Option<&Ack> {
         self.pending.as_ref()
     }

@@ -174,7 +174,7 @@ fn a_range_that_changed_is_refused_with_the_cure() {
     let error = Ipam::new(other, disk, [0; 32], Time::START).err().unwrap();
     let text = error.to_string();
     assert!(text.contains("10.32.0.0/24") && text.contains("10.40.0.0/24"), "{text}");
-    assert!(text.contains("data directory away"), "{text}");
+    assert!(text.contains("weft reset"), "{text}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_removal_waits_in_words_survives_restarts_and_fences_who_returns() {
     let gone = cluster.nodes[3].name;
     cluster.nodes[0].remove(gone, false, 7, cluster.now).unwrap();
     cluster.pass(Duration::from_secs(5));
-    let waits = |node: &Node| node.warnings().iter().any(|text| text.contains("waits for"));
+    let waits = |node: &Node| node.removals().iter().any(|r| r.waits_for.is_some());
     assert!(waits(&cluster.nodes[0]) && waits(&cluster.nodes[1]));
     let missing = cluster.nodes[2].name;
     assert_eq!(cluster.nodes[1].removals()[0].waits_for, Some(vec![missing]));
@@ -71,6 +71,7 @@ fn a_removal_waits_in_words_survives_restarts_and_fences_who_returns() {
     assert!(fenced(&cluster, 3));
     let back = &cluster.nodes[3];
     assert_eq!((back.owned(), back.removed_by()), (0, Some(cluster.nodes[0].name)));
-    assert!(back.warnings().iter().any(|text| text.contains("removed from the ring")));
+    let own = back.own_removal().unwrap();
+    assert_eq!((own.name, own.by, own.at), (gone, cluster.nodes[0].name, 7));
     assert_eq!(cluster.nodes[0].routes(), routes);
 }

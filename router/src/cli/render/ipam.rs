@@ -1,11 +1,12 @@
 //! The owners of addresses.
 
-use weft_api::status::IpamOwner;
+use weft_api::status::{IpamOwner, Removal};
 
-use super::{NAME_WIDTH, name, width};
+use super::{NAME_WIDTH, name, removals, width};
 
-/// `weft status ipam`: this node first, the others by nickname; empty while there is no ring.
-pub(in crate::cli) fn ipam(own: &str, owners: &[IpamOwner]) -> String {
+/// `weft status ipam`: this node first, the others by nickname; empty while there is no ring. Below
+/// them who was removed, or is to be.
+pub(in crate::cli) fn ipam(own: &str, owners: &[IpamOwner], removed: &[Removal]) -> String {
     let mut sorted: Vec<_> = owners.iter().collect();
     sorted.sort_by_key(|owner| (owner.peer != own, &owner.nickname, &owner.peer));
     let names: Vec<_> = sorted.iter().map(|owner| name(&owner.peer, &owner.nickname)).collect();
@@ -21,7 +22,13 @@ pub(in crate::cli) fn ipam(own: &str, owners: &[IpamOwner]) -> String {
         if !owner.reachable && owner.peer != own {
             text.push_str(" - unreachable!");
         }
+        if owner.removal.is_some() {
+            text.push_str(" - to be removed");
+        }
         text.push('\n');
+    }
+    if !removed.is_empty() {
+        text.push_str(&format!("\n{}", removals(removed)));
     }
     text
 }
@@ -41,6 +48,7 @@ pub(super) mod tests {
             share,
             active,
             reachable: true,
+            removal: None,
         }
     }
 
@@ -59,18 +67,31 @@ c1b2c3d4e5(h3)                             256 IPs (00.0% of total) (0 active) -
 
     #[test]
     fn this_node_comes_first() {
-        assert_eq!(ipam(H2, &example()), EXAMPLE);
+        assert_eq!(ipam(H2, &example(), &[]), EXAMPLE);
         let mut reversed = example();
         reversed.reverse();
-        assert_eq!(ipam(H2, &reversed), EXAMPLE);
+        assert_eq!(ipam(H2, &reversed, &[]), EXAMPLE);
+    }
+
+    #[test]
+    fn a_pending_removal_is_named_in_its_row_and_below() {
+        let pending = removals::tests::pending();
+        let mut owners = example();
+        owners[0].removal = Some(pending.clone());
+        let text = ipam(H2, &owners, &[pending]);
+        let rows: Vec<_> = text.lines().collect();
+        assert!(rows[2].ends_with("(0 active) - unreachable! - to be removed"), "{text}");
+        assert_eq!(rows[3], "");
+        assert!(rows[4].starts_with("c1b2c3d4e5(h3) to be removed on"), "{text}");
+        assert_eq!(rows.len(), 5);
     }
 
     #[test]
     fn one_owner_has_all_of_ipv6() {
         assert_eq!(
-            ipam(H1, &[owner(H1, "h1", 1_048_576, 0)]),
+            ipam(H1, &[owner(H1, "h1", 1_048_576, 0)], &[]),
             "a1b2c3d4e5(h1)                         1048576 IPs (100.0% of total) (0 active)\n"
         );
-        assert_eq!(ipam(H1, &[]), "");
+        assert_eq!(ipam(H1, &[], &[]), "");
     }
 }

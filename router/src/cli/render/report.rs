@@ -11,7 +11,7 @@ pub(in crate::cli) fn report(report: &Report) -> String {
         ("connections", connections(&report.connections)),
         ("peers", peers(own, &report.peers)),
         ("targets", targets(&report.targets)),
-        ("ipam", ipam(own, &report.ipam)),
+        ("ipam", ipam(own, &report.ipam, &report.status.ipam.removals)),
         ("ps", ps(&report.attachments)),
     ] {
         if !table.is_empty() {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use weft_api::status::{ConnectionCounts, Status};
 
+use super::removals::sentence;
 use super::{clean, name};
 
 /// The column of the colon, as in Weave Net.
@@ -38,6 +39,12 @@ pub(in crate::cli) fn status(status: &Status) -> String {
             line("Active", ipam.active),
         ],
     ];
+    // Those that are over are worth a word where nobody named the node.
+    let removals = ipam.removals.iter().filter(|removal| !removal.complete || removal.forced);
+    let removals = removals.map(|removal| line("Removal", sentence(removal)));
+    if let Some(block) = blocks.last_mut() {
+        block.extend(removals);
+    }
     if !status.warnings.is_empty() {
         blocks.push(status.warnings.iter().map(|text| line("Warning", clean(text))).collect());
     }
@@ -114,6 +121,7 @@ pub(super) mod tests {
                 ranges: vec!["10.32.0.0/12".into(), "fd00:77::/48".into()],
                 owned: 349_526,
                 active: 2,
+                removals: Vec::new(),
             },
             policy: Policy::default(),
             warnings: Vec::new(),
@@ -165,6 +173,7 @@ pub(super) mod tests {
             ranges: vec!["10.32.0.0/12".into()],
             owned: 0,
             active: 0,
+            removals: vec![super::super::removals::tests::pending()],
         };
         data.warnings = vec!["10.99.0.7:6783: wrong secret".into(), "clock\nskew".into()];
         let expected = "        Version: 0.1.0
@@ -187,6 +196,7 @@ pub(super) mod tests {
           Range: 10.32.0.0/12
           Owned: 0
          Active: 0
+        Removal: c1b2c3d4e5(h3) to be removed on a1b2c3d4e5(h1) at 2026-08-06 18:55:38 UTC, waits for b1b2c3d4e5(h2)
 
         Warning: 10.99.0.7:6783: wrong secret
         Warning: clock\\nskew

@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
-use weft_api::peers::{ConnectRequest, ForgetRequest, TargetsReply};
+use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 use super::{Call, Command, Door, Reply};
@@ -101,6 +101,7 @@ fn router() -> axum::Router<Door> {
         .route(path::IPAM, get(ipam))
         .route(path::CONNECT, post(connect))
         .route(path::FORGET, post(forget))
+        .route(path::REMOVE, post(remove))
         .route(path::ATTACHMENTS, get(attachments).post(attach).delete(detach))
         .route(path::EXPOSE, post(expose).delete(hide))
         .fallback(unknown)
@@ -182,7 +183,7 @@ async fn expose(State(door): State<Door>) -> Answer<AttachReply> {
 async fn attached(door: &Door, call: Call) -> Answer<AttachReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Attach(reply) => Ok(Json(*reply)),
-        Reply::Detach(_) | Reply::Targets(_) => Err(mixed_up()),
+        Reply::Detach(_) | Reply::Targets(_) | Reply::Removed(_) => Err(mixed_up()),
     }
 }
 
@@ -205,7 +206,7 @@ async fn hide(State(door): State<Door>) -> Answer<DetachReply> {
 async fn detached(door: &Door, call: Call) -> Answer<DetachReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Detach(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Targets(_) => Err(mixed_up()),
+        Reply::Attach(_) | Reply::Targets(_) | Reply::Removed(_) => Err(mixed_up()),
     }
 }
 
@@ -223,7 +224,15 @@ async fn forget(State(door): State<Door>, request: Body<ForgetRequest>) -> Answe
 async fn change_targets(door: &Door, call: Call) -> Answer<TargetsReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Targets(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Detach(_) => Err(mixed_up()),
+        Reply::Attach(_) | Reply::Detach(_) | Reply::Removed(_) => Err(mixed_up()),
+    }
+}
+
+async fn remove(State(door): State<Door>, request: Body<RemoveRequest>) -> Answer<RemoveReply> {
+    let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
+    match door.call(Call::Remove(request)).await.map_err(Failure)? {
+        Reply::Removed(reply) => Ok(Json(reply)),
+        Reply::Attach(_) | Reply::Detach(_) | Reply::Targets(_) => Err(mixed_up()),
     }
 }
 

@@ -9,6 +9,7 @@ mod status;
 use tokio::sync::{mpsc, oneshot};
 use weft_api::attach::{AttachRequest, Attachment, AttachmentQuery};
 use weft_api::error::{ErrorBody, ErrorCode};
+use weft_api::peers::RemoveRequest;
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 use super::engine::Reply;
@@ -28,6 +29,7 @@ pub(super) enum Call {
     Hide,
     Connect { peers: Vec<PeerAddr>, replace: bool },
     Forget { peers: Vec<PeerAddr> },
+    Remove(RemoveRequest),
 }
 
 /// What the event loop is asked, each with where the answer goes.

@@ -14,6 +14,7 @@ mod expose;
 mod output;
 mod peers;
 mod rejoin;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -41,6 +42,7 @@ pub(super) use peers::{LinkInfo, Verdict};
 use peers::{PeerLink, Peers};
 use rejoin::Rejoin;
 pub(super) use rejoin::SavedPeers;
+use removal::Removals;
 
 /// How long an address is waited for before a call fails (the contract of `attach` and ADD).
 pub(super) const ATTACH_DEADLINE: Duration = Duration::from_secs(30);
@@ -92,6 +94,7 @@ pub(super) struct Engine {
     attachments: Attachments,
     exposure: Exposure,
     rejoin: Rejoin,
+    removals: Removals,
     outputs: VecDeque<Output>,
     /// Answers that wait for a write, by its token.
     unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
@@ -124,6 +127,7 @@ impl Engine {
             attachments: Attachments::new(restored.attachments),
             exposure: Exposure::new(),
             rejoin: Rejoin::new(restored.peers),
+            removals: Removals::default(),
             outputs: VecDeque::new(),
             unsaved: BTreeMap::new(),
             next_token: 0,
@@ -169,7 +173,10 @@ impl Engine {
     /// A file is on disk.
     pub(super) fn handle_saved(&mut self, kind: Kind, token: u64, now: Time) {
         match kind {
-            Kind::Gossip => self.node.persisted(token, now),
+            Kind::Gossip => {
+                self.node.persisted(token, now);
+                self.answer_removals(token);
+            }
             Kind::Attachments | Kind::Targets | Kind::Peers => {
                 for (call, reply) in self.unsaved.remove(&token).unwrap_or_default() {
                     self.answer(call, reply);
@@ -242,6 +249,7 @@ impl Engine {
             let before = self.outputs.len();
             while let Some(persist) = self.node.poll_persist() {
                 let (token, bytes) = (persist.token, persist.bytes);
+                self.removals.note_snapshot(token);
                 self.outputs.push_back(Output::Save { kind: Kind::Gossip, token, bytes });
             }
             while let Some(transmit) = self.node.poll_transmit() {

@@ -3,7 +3,7 @@
 use quinn::VarInt;
 use weft_api::attach::{AttachReply, DetachReply};
 use weft_api::error::ErrorBody;
-use weft_api::peers::TargetsReply;
+use weft_api::peers::{RemoveReply, TargetsReply};
 use weft_crypto::PeerName;
 use weft_gossip::Endpoint;
 
@@ -20,6 +20,7 @@ pub(in crate::daemon) enum Reply {
     Attach(Box<AttachReply>),
     Detach(DetachReply),
     Targets(TargetsReply),
+    Removed(RemoveReply),
 }
 
 /// One thing to do. The order matters: what stands first is done first.

@@ -1,6 +1,7 @@
 //! The engine without a network: what it asks for, and in which order.
 
 mod expose;
+mod removal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

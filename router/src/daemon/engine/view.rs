@@ -1,5 +1,6 @@
 //! What the engine tells of itself: the types of `weft status`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weft_api::status::{
@@ -7,7 +8,7 @@ use weft_api::status::{
     PeerConnection, Policy, Router, Status, Target,
 };
 use weft_crypto::PeerName;
-use weft_gossip::{Attempt, AttemptState, Endpoint, LinkView, Time};
+use weft_gossip::{Attempt, AttemptState, Endpoint, LinkView, Member, Time};
 
 use super::{Engine, PeerLink};
 use crate::daemon::links::LinkId;
@@ -18,7 +19,7 @@ pub(in crate::daemon) type Rtt<'a> = &'a dyn Fn(LinkId) -> Option<Duration>;
 impl Engine {
     /// `weft status`.
     pub(in crate::daemon) fn status(&self, now: Time) -> Status {
-        let members = self.node.members();
+        let members = self.members();
         let mut counts = ConnectionCounts::default();
         for connection in self.connections(&|_| None, now) {
             match connection.state {
@@ -53,6 +54,7 @@ impl Engine {
                 ranges: self.settings.ranges.iter().map(ToString::to_string).collect(),
                 owned: self.node.owned(),
                 active: self.node.active(),
+                removals: self.removal_list(),
             },
             policy: Policy::default(),
             warnings: self.warnings(),
@@ -64,6 +66,8 @@ impl Engine {
         warnings.extend(self.node.warnings());
         warnings.extend(self.data_failure.clone());
         warnings.extend(self.exposure.warning());
+        warnings.extend(self.own_removal_warning());
+        warnings.extend(self.removal_warnings());
         warnings
     }
 
@@ -134,9 +138,23 @@ impl Engine {
         }
     }
 
+    /// All members, but those that were removed and do not show up any more.
+    fn members(&self) -> Vec<Member> {
+        let removed: BTreeSet<PeerName> = self
+            .node
+            .removals()
+            .into_iter()
+            .filter(|removal| removal.waits_for.is_none())
+            .map(|removal| removal.name)
+            .collect();
+        let mut members = self.node.members();
+        members.retain(|member| member.reachable || !removed.contains(&member.name));
+        members
+    }
+
     /// `weft status peers`: all members, this node too.
     pub(in crate::daemon) fn peer_list(&self) -> Vec<Peer> {
-        let peers = self.node.members().into_iter().map(|member| Peer {
+        let peers = self.members().into_iter().map(|member| Peer {
             peer: member.name.to_string(),
             nickname: member.nickname,
             reachable: member.reachable,
@@ -186,6 +204,7 @@ impl Engine {
         let members = self.node.members();
         let mut owners: Vec<_> = self.node.owners();
         owners.sort_by_key(|owner| (owner.name != self.settings.name, owner.name));
+        let pending: Vec<_> = self.removal_list().into_iter().filter(|r| !r.complete).collect();
         let views = owners.into_iter().map(|owner| IpamOwner {
             peer: owner.name.to_string(),
             nickname: self.node.nickname(owner.name).unwrap_or("").to_owned(),
@@ -193,6 +212,7 @@ impl Engine {
             share: owner.share,
             active: owner.active,
             reachable: members.iter().any(|m| m.name == owner.name && m.reachable),
+            removal: pending.iter().find(|r| r.node.peer == owner.name.to_string()).cloned(),
         });
         views.collect()
     }
