@@ -8,6 +8,7 @@
 //! | `links` | QUIC control connections |
 //! | `tables` | what the data plane forwards by, made from the engine's state |
 //! | `host` | the bridge and the host's routes |
+//! | `policy` | what policies the node enforces |
 //! | `store` | the data directory |
 //! | `api` | the control socket and the status port |
 //! | `figures`, `metrics` | what `/metrics` exports, and how |
@@ -22,6 +23,7 @@ mod figures;
 mod host;
 pub mod links;
 mod metrics;
+mod policy;
 mod predecessor;
 mod preflight;
 mod run;

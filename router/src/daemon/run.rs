@@ -198,6 +198,7 @@ impl Running {
 
     /// Carries out what the engine asks for, in its order.
     fn carry_out(&mut self) {
+        let now = self.parts.clock.now();
         let Parts { engine, links, dataplane, writer, tables, name, ranges, outbound, .. } =
             &mut self.parts;
         if engine.take_tables_changed() {
@@ -214,6 +215,11 @@ impl Running {
                     let _ = dataplane.probe(peer, link);
                 }
                 Output::Host { token, state } => outbound.set(token, state),
+                Output::Policy { token, state } => {
+                    // Nothing enforces yet: it counts as done.
+                    tracing::debug!(ports = state.ports.len(), "what is to be enforced");
+                    engine.handle_policy(token, Ok(()), now);
+                }
                 Output::Reply { call, result } => {
                     if let Some(reply) = self.calls.remove(&call) {
                         // A caller that has gone away needs no answer.

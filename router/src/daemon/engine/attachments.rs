@@ -109,7 +109,12 @@ impl Engine {
             } else {
                 Ok(self.reply_for(standing.clone()))
             };
-            self.outputs.push_back(Output::Reply { call, result });
+            match result {
+                Ok(reply) => self.answer(call, reply),
+                Err(body) => {
+                    self.outputs.push_back(Output::Reply { call, result: Err(body) });
+                }
+            }
             return;
         }
         let allocation = allocation_key(&request.container, &request.ifname);
@@ -267,6 +272,7 @@ impl Engine {
     /// Saves the attachments and answers the token of the write.
     pub(super) fn write_attachments(&mut self) -> u64 {
         self.tables_changed = true;
+        self.tell_policy_changes();
         let bytes = serde_json::to_vec(&self.attachments.list())
             .expect("invariant: maps of strings and numbers are always JSON");
         self.next_token += 1;

@@ -287,7 +287,7 @@ impl Engine {
         if promised && self.exposure.done < self.exposure.last {
             self.exposure.unset.push((self.exposure.last, call, reply));
         } else {
-            self.outputs.push_back(Output::Reply { call, result: Ok(reply) });
+            self.answer_enforced(call, reply);
         }
     }
 
@@ -306,8 +306,13 @@ impl Engine {
             .partition::<Vec<_>, _>(|(awaited, ..)| *awaited <= token);
         self.exposure.unset = rest;
         for (_, call, reply) in due {
-            let result = failure.clone().map_or(Ok(reply), |why| Err(internal(why)));
-            self.outputs.push_back(Output::Reply { call, result });
+            match failure.clone() {
+                None => self.answer_enforced(call, reply),
+                Some(why) => {
+                    let result = Err(internal(why));
+                    self.outputs.push_back(Output::Reply { call, result });
+                }
+            }
         }
         match (failure, &self.exposure.stage) {
             (Some(why), Stage::Setting(_) | Stage::Set) => {

@@ -13,6 +13,7 @@ mod attachments;
 mod expose;
 mod output;
 mod peers;
+mod policy;
 mod rejoin;
 mod removal;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub(super) use expose::{HostState, refuse_own};
 pub(super) use output::{CallId, Output, Reply};
 pub(super) use peers::{LinkInfo, Verdict};
 use peers::{PeerLink, Peers};
+use policy::Enforcement;
 use rejoin::Rejoin;
 pub(super) use rejoin::SavedPeers;
 use removal::Removals;
@@ -93,6 +95,7 @@ pub(super) struct Engine {
     peers: Peers,
     attachments: Attachments,
     exposure: Exposure,
+    enforcement: Enforcement,
     rejoin: Rejoin,
     removals: Removals,
     outputs: VecDeque<Output>,
@@ -126,6 +129,7 @@ impl Engine {
             peers: Peers::new(settings.name, settings.conn_limit),
             attachments: Attachments::new(restored.attachments),
             exposure: Exposure::new(),
+            enforcement: Enforcement::default(),
             rejoin: Rejoin::new(restored.peers),
             removals: Removals::default(),
             outputs: VecDeque::new(),
@@ -137,6 +141,7 @@ impl Engine {
         };
         engine.release_orphans(now);
         engine.restore_exposure();
+        engine.tell_policy_changes();
         let targets = match restored.targets {
             Some(saved) if saved.launch == engine.settings.launch_peers => saved.targets,
             _ => engine.settings.launch_peers.clone(),

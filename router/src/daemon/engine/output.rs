@@ -1,5 +1,7 @@
 //! What the engine asks its shell to do.
 
+use std::sync::Arc;
+
 use quinn::VarInt;
 use weft_api::attach::{AttachReply, DetachReply};
 use weft_api::error::ErrorBody;
@@ -9,6 +11,7 @@ use weft_gossip::Endpoint;
 
 use super::HostState;
 use crate::daemon::links::LinkId;
+use crate::daemon::policy::PolicyState;
 use crate::daemon::store::Kind;
 
 /// Names a call of the local socket that waits for its answer.
@@ -41,6 +44,9 @@ pub(in crate::daemon) enum Output {
     /// Make the host look so; then [`super::Engine::handle_host`] with the token. Of several, the
     /// last one counts.
     Host { token: u64, state: HostState },
+    /// Have the kernel enforce this; then [`super::Engine::handle_policy`] with the token. Of
+    /// several, the last one counts.
+    Policy { token: u64, state: Arc<PolicyState> },
     /// Answer a call.
     Reply { call: CallId, result: Result<Reply, ErrorBody> },
 }

@@ -71,6 +71,7 @@ fn drain(
                 engine.handle_saved(kind, token, now);
             }
             Output::Host { token, .. } => engine.handle_host(token, Ok(()), now),
+            Output::Policy { token, .. } => engine.handle_policy(token, Ok(()), now),
             other => left.push(other),
         }
     }
@@ -142,6 +143,10 @@ fn attach_is_answered_after_both_files_are_on_disk() {
             Output::Save { kind, token, .. } => {
                 seen.push(format!("{kind:?}"));
                 engine.handle_saved(kind, token, at(1));
+            }
+            Output::Policy { token, .. } => {
+                seen.push("enforced".to_owned());
+                engine.handle_policy(token, Ok(()), at(1));
             }
             Output::Reply { call, result } => {
                 let Ok(Reply::Attach(reply)) = result else { panic!("{result:?}") };
@@ -383,4 +388,43 @@ fn lost_peer_is_dialled_where_it_was() {
     }
     let address = "192.0.2.1:6783".parse().unwrap();
     assert!(dialled.contains(&Endpoint::Address(address, identity(2).name())), "{dialled:?}");
+}
+
+#[test]
+fn a_pod_is_answered_once_its_port_is_closed_to_others() {
+    let mut engine = founder(1, Restored::default());
+    drain(&mut engine, &mut BTreeMap::new(), at(0));
+    engine.attach(1, request("c1"), at(1));
+    let mut orders = Vec::new();
+    let mut replies = Vec::new();
+    let mut collect = |engine: &mut Engine, replies: &mut Vec<_>| {
+        while let Some(output) = engine.poll_output() {
+            match output {
+                Output::Save { kind, token, .. } => engine.handle_saved(kind, token, at(1)),
+                Output::Policy { token, state } => orders.push((token, state)),
+                Output::Reply { result, .. } => replies.push(result),
+                _ => {}
+            }
+        }
+        orders.last().cloned().expect("there is a Pod to protect")
+    };
+    let (token, state) = collect(&mut engine, &mut replies);
+    assert!(replies.is_empty(), "{replies:?}");
+    let ports: Vec<_> = state.ports.values().collect();
+    assert_eq!(ports[0].mac.to_string(), "0a:58:0a:20:00:01");
+    assert_eq!(ports[0].addresses, BTreeSet::from(["10.32.0.1".parse().unwrap()]));
+    assert_eq!(state.cluster.pods[0].full_name(), "default/c1");
+
+    engine.handle_policy(token, Err("nft: no such file".to_owned()), at(1));
+    collect(&mut engine, &mut replies);
+    let [Err(body)] = &replies[..] else { panic!("{replies:?}") };
+    assert_eq!(body.message, "nft: no such file");
+
+    // The same order, tried again by the shell, stands; so does the Pod that is asked for again.
+    engine.attach(2, request("c1"), at(2));
+    collect(&mut engine, &mut replies);
+    assert_eq!(replies.len(), 1);
+    engine.handle_policy(token, Ok(()), at(2));
+    collect(&mut engine, &mut replies);
+    assert!(matches!(replies[..], [_, Ok(Reply::Attach(_))]), "{replies:?}");
 }
