@@ -132,8 +132,11 @@ fn a_failure_in_the_middle_leaves_nothing() {
     let good = plan(&pod, 1);
     // Each is refused by the kernel at another step, after the pair stands.
     let twice = Plan { ips: vec![good.ips[0], good.ips[0]], ..good.clone() };
-    let off_link =
-        Route { dst: "192.0.2.0/24".parse().unwrap(), via: Some("198.51.100.1".parse().unwrap()) };
+    let off_link = Route {
+        dst: "192.0.2.0/24".parse().unwrap(),
+        via: Some("198.51.100.1".parse().unwrap()),
+        ..Route::default()
+    };
     let no_way = Plan { routes: vec![off_link], ..good.clone() };
     host.run(async move {
         for bad in [twice, no_way] {
@@ -182,8 +185,12 @@ fn check_names_what_is_missing() {
     let pod = Netns::new("chk-p");
     let mut plan = plan(&pod, 1);
     plan.routes = vec![
-        Route { dst: "0.0.0.0/0".parse().unwrap(), via: Some("10.32.0.9".parse().unwrap()) },
-        Route { dst: "fd00:33::/64".parse().unwrap(), via: None },
+        Route {
+            dst: "0.0.0.0/0".parse().unwrap(),
+            via: Some("10.32.0.9".parse().unwrap()),
+            ..Route::default()
+        },
+        Route { dst: "fd00:33::/64".parse().unwrap(), ..Route::default() },
     ];
     let port = plan.host_ifname.clone();
     let check = |plan: &Plan| {
@@ -207,7 +214,7 @@ fn check_names_what_is_missing() {
     pod.ip(&["route", "del", "default"]);
     missing("the route to 0.0.0.0/0 through interface \"eth0\" is missing in ");
     pod.ip(&["route", "del", "224.0.0.0/4"]);
-    missing("the route to 224.0.0.0/4 is missing in ");
+    missing("the route to 224.0.0.0/4 through interface \"eth0\" is missing in ");
     pod.ip(&["addr", "del", "fd00:32::1/64", "dev", "eth0"]);
     missing("address fd00:32::1/64 is missing on interface \"eth0\" in ");
     pod.ip(&["link", "set", "eth0", "address", "02:00:00:00:00:01"]);

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::env::is_identifier;
+use super::env::{Command, is_identifier};
 use super::error::{CniError, Code};
 use super::result::{CniResult, RouteEntry};
 use super::version::Version;
@@ -51,7 +51,7 @@ pub struct Config {
     /// `args.cni.labels`: the Pod's labels.
     pub labels: BTreeMap<String, String>,
     /// `prevResult`: of the plugins before this one, or of the ADD that CHECK compares with.
-    /// Read by [`Config::previous`] only: DEL, which needs none, must not fail on one.
+    /// Read by [`Config::previous`].
     pub prev_result: Option<Value>,
     /// `cni.dev/valid-attachments`: what GC must leave alone, as (container, interface).
     pub valid_attachments: Option<BTreeSet<(String, String)>>,
@@ -124,13 +124,14 @@ struct Label {
 }
 
 impl Config {
-    /// Reads a configuration.
+    /// Reads a configuration. Of one for DEL, only what DEL needs is read: it must not fail on what
+    /// made ADD fail.
     ///
     /// # Errors
     /// [`Code::DECODE`] for what is not JSON, [`Code::VERSION`] for a version that is not spoken,
     /// [`Code::CONFIG`] for wrong values, [`Code::FIELD`] for another plugin's address management.
-    pub fn parse(input: &[u8]) -> Result<Self, CniError> {
-        Self::from_document(decode(input)?)
+    pub fn parse(input: &[u8], command: Command) -> Result<Self, CniError> {
+        Self::from_document(decode(input)?, command)
     }
 
     /// Reads the configuration of a plugin that has its addresses from `weft-ipam`: what is meant
@@ -139,7 +140,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::parse`].
-    pub fn parse_ipam(input: &[u8]) -> Result<Self, CniError> {
+    pub fn parse_ipam(input: &[u8], command: Command) -> Result<Self, CniError> {
         const SHARED: [&str; 7] = [
             "cniVersion",
             "name",
@@ -169,10 +170,14 @@ impl Config {
         if let Some(config) = document.get_mut("runtimeConfig").and_then(Value::as_object_mut) {
             config.remove("mac");
         }
-        Self::from_document(Value::Object(document))
+        Self::from_document(Value::Object(document), command)
     }
 
-    fn from_document(document: Value) -> Result<Self, CniError> {
+    fn from_document(mut document: Value, command: Command) -> Result<Self, CniError> {
+        const FOR_DEL: [&str; 4] = ["cniVersion", "name", "socket", "retrySeconds"];
+        if let (Command::Del, Some(keys)) = (command, document.as_object_mut()) {
+            keys.retain(|key, _| FOR_DEL.contains(&key.as_str()));
+        }
         let asked = document.get("cniVersion").and_then(Value::as_str).unwrap_or_default();
         let version = Version::parse(asked)?;
         let raw: Raw = serde_json::from_value(document).map_err(|error| {
@@ -228,6 +233,16 @@ impl Config {
         previous
             .map_err(|error| CniError::new(Code::CONFIG, format!("invalid prevResult: {error}")))
     }
+
+    /// The previous result, which CHECK cannot do without.
+    ///
+    /// # Errors
+    /// [`Code::CONFIG`] where there is none, or it is no result.
+    pub fn previous_of_check(&self) -> Result<CniResult, CniError> {
+        self.previous()?.ok_or_else(|| {
+            CniError::new(Code::CONFIG, "prevResult is missing: CHECK compares with it")
+        })
+    }
 }
 
 /// The document as JSON, whatever it says.
@@ -279,15 +294,18 @@ pub(super) fn parse_ip(text: &str) -> Result<IpNet, CniError> {
 mod tests {
     use super::*;
 
+    fn parse(input: &str) -> Result<Config, CniError> {
+        Config::parse(input.as_bytes(), Command::Add)
+    }
+
     fn refused(input: &str) -> (Code, String) {
-        let error = Config::parse(input.as_bytes()).unwrap_err();
+        let error = parse(input).unwrap_err();
         (error.code, error.msg)
     }
 
     #[test]
     fn the_least_configuration_has_the_defaults() {
-        let config =
-            Config::parse(br#"{"cniVersion":"1.0.0","name":"weft","type":"weft-net"}"#).unwrap();
+        let config = parse(r#"{"cniVersion":"1.0.0","name":"weft","type":"weft-net"}"#).unwrap();
         assert_eq!(config.version, Version::V1_0_0);
         assert_eq!((config.socket, config.mtu, config.dns), (None, None, None));
         assert_eq!(config.retry, DEFAULT_RETRY);
@@ -298,10 +316,10 @@ mod tests {
 
     #[test]
     fn all_keys_are_read_and_unknown_ones_ignored() {
-        let config = Config::parse(
-            br#"{"cniVersion":"1.1.0","name":"weft","type":"weft-net","socket":"/tmp/w.sock",
+        let config = parse(
+            r#"{"cniVersion":"1.1.0","name":"weft","type":"weft-net","socket":"/tmp/w.sock",
                 "mtu":1280,"retrySeconds":0,"dns":{"nameservers":["10.0.0.1"]},"ipam":{},
-                "routes":[{"dst":"0.0.0.0/0","gw":"10.32.0.9"},{"dst":"fd00::/8","mtu":9}],
+                "routes":[{"dst":"0.0.0.0/0","gw":"10.32.0.9"},{"dst":"fd00::/8","mtu":1280,"advmss":1200,"priority":7,"table":100,"scope":253,"x":1}],
                 "runtimeConfig":{"ips":["10.32.0.7"],"portMappings":[]},
                 "defaultRoute":false,"ipMasq":true,"ipMasqExempt":["10.32.8.0/24"],"hairpinMode":true,
                 "cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}],
@@ -319,6 +337,23 @@ mod tests {
         assert_eq!(config.valid_attachments, Some(valid));
         assert_eq!(config.routes.len(), 2);
         assert_eq!(config.routes[0].gw, Some("10.32.0.9".parse().unwrap()));
+        let settings = config.routes[1].settings;
+        assert_eq!((settings.mtu, settings.advmss), (Some(1280), Some(1200)));
+        assert_eq!((settings.priority, settings.table), (Some(7), Some(100)));
+        assert_eq!(settings.scope, Some(253));
+    }
+
+    #[test]
+    fn del_reads_what_it_needs_and_nothing_else() {
+        let wrong =
+            br#"{"cniVersion":"1.0.0","name":"weft","mtu":"big","routes":7,"ipam":{"type":"x"},
+            "socket":"/tmp/w.sock","retrySeconds":3,"prevResult":[],"args":1}"#;
+        let config = Config::parse(wrong, Command::Del).unwrap();
+        assert_eq!(config.socket, Some("/tmp/w.sock".into()));
+        assert_eq!(config.retry, Duration::from_secs(3));
+        for command in [Command::Add, Command::Check, Command::Gc, Command::Status] {
+            assert_eq!(Config::parse(wrong, command).unwrap_err().code, Code::CONFIG);
+        }
     }
 
     #[test]
@@ -327,13 +362,15 @@ mod tests {
             br#"{"cniVersion":"1.0.0","name":"lan","type":"bridge","mtu":"theirs","ipMasq":true,
                 "ipam":{"type":"weft-ipam","socket":"/tmp/w.sock","routes":[{"dst":"10.0.0.0/8"}]},
                 "runtimeConfig":{"ips":["10.32.0.7"],"mac":"02:00:00:00:00:01"}}"#,
+            Command::Add,
         )
         .unwrap();
         assert_eq!((config.name.as_str(), config.mtu), ("lan", None));
         assert_eq!(config.socket, Some("/tmp/w.sock".into()));
         assert_eq!((config.routes.len(), config.ips.len()), (1, 1));
         assert!(!config.default_route && !config.ip_masq);
-        let none = Config::parse_ipam(br#"{"cniVersion":"1.0.0","name":"lan"}"#).unwrap_err();
+        let bare = br#"{"cniVersion":"1.0.0","name":"lan"}"#;
+        let none = Config::parse_ipam(bare, Command::Add).unwrap_err();
         assert_eq!(
             (none.code, none.msg.as_str()),
             (Code::CONFIG, "the configuration has no ipam section")
@@ -349,7 +386,7 @@ mod tests {
         let mut plugin = list["plugins"][0].clone();
         plugin["cniVersion"] = list["cniVersion"].clone();
         plugin["name"] = list["name"].clone();
-        let config = Config::parse(plugin.to_string().as_bytes()).unwrap();
+        let config = parse(&plugin.to_string()).unwrap();
         assert_eq!((config.version, config.name.as_str()), (Version::V1_0_0, "weft"));
     }
 

@@ -127,7 +127,9 @@ impl Environment {
             },
             None => faults.push("CNI_IFNAME is missing".into()),
         }
-        if let Err(fault) = environment.read_args(&get("CNI_ARGS").unwrap_or_default()) {
+        // What DEL removes does not depend on them, and it must not fail on what made ADD fail.
+        let args = get("CNI_ARGS").filter(|_| needs_netns).unwrap_or_default();
+        if let Err(fault) = environment.read_args(&args) {
             faults.push(fault);
         }
         if faults.is_empty() {
@@ -235,7 +237,8 @@ mod tests {
     #[test]
     fn del_needs_no_namespace_and_status_needs_nothing() {
         let pairs = [("CNI_CONTAINERID", "c1"), ("CNI_IFNAME", "eth0"), ("CNI_NETNS", "")];
-        assert_eq!(parse(Command::Del, &pairs).unwrap().netns, None);
+        let of_add = [("CNI_ARGS", "nonsense")];
+        assert_eq!(parse(Command::Del, &[&pairs[..], &of_add].concat()).unwrap().netns, None);
         assert!(parse(Command::Add, &pairs).is_err());
         assert!(parse(Command::Status, &[]).is_ok());
         assert!(parse(Command::Gc, &[]).is_ok());

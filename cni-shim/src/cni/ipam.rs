@@ -7,14 +7,13 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use weft_api::attach::AttachmentQuery;
 
 use super::cmd::Call;
 use super::cmd::add::{give_back, request, routes};
 use super::error::{CniError, Code};
 use super::result::{CniResult, IpEntry};
 use crate::client::ATTACH_TIMEOUT;
-use crate::wire;
+use crate::{fault, wire};
 
 /// ADD: reserves addresses and answers them, with gateways and routes where the configuration asks
 /// for them.
@@ -39,6 +38,7 @@ pub async fn add(call: &Call) -> Result<Value, CniError> {
         Ok(reply) => reply,
         Err(error) => return Err(give_back(call, error).await),
     };
+    fault::point("reserved");
     let attachment = &reply.attachment;
     let gateway = |ip: &ipnet::IpNet| {
         attachment.gateways.iter().find(|g| g.is_ipv4() == ip.addr().is_ipv4()).copied()
@@ -74,9 +74,7 @@ pub async fn del(call: &Call) -> Result<(), CniError> {
 /// # Errors
 /// [`Code::CHECK`], naming the first that is not.
 pub async fn check(call: &Call) -> Result<(), CniError> {
-    let previous = call.config.previous()?.ok_or_else(|| {
-        CniError::new(Code::CONFIG, "prevResult is missing: CHECK compares with it")
-    })?;
+    let previous = call.config.previous_of_check()?;
     let known = call.client.attachments(&call.key()).await?;
     let Some(attachment) = known.first() else {
         let (ifname, container) = (&call.environment.ifname, &call.environment.container);
@@ -90,32 +88,4 @@ pub async fn check(call: &Call) -> Result<(), CniError> {
         }
         None => Ok(()),
     }
-}
-
-/// GC: frees the addresses of this network that no valid attachment has.
-///
-/// # Errors
-/// [`Code::CONFIG`] without a list of valid attachments; else the last failure, after all others
-/// have been freed.
-pub async fn gc(call: &Call) -> Result<(), CniError> {
-    let valid = call.config.valid_attachments.as_ref().ok_or_else(|| {
-        CniError::new(Code::CONFIG, "cni.dev/valid-attachments is missing: nothing is freed")
-    })?;
-    let network =
-        AttachmentQuery { network: Some(call.config.name.clone()), ..AttachmentQuery::default() };
-    let known = call.patiently(|| call.client.attachments(&network)).await?;
-    let mut outcome = Ok(());
-    for attachment in known {
-        let key = (attachment.container.clone(), attachment.ifname.clone());
-        if !valid.contains(&key) {
-            let query = AttachmentQuery {
-                container: Some(attachment.container),
-                ifname: Some(attachment.ifname),
-                network: attachment.network,
-            };
-            let freed = call.client.detach(&query).await.map(drop);
-            outcome = freed.map_err(CniError::from).and(outcome);
-        }
-    }
-    outcome
 }

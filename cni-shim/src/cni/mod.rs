@@ -101,8 +101,8 @@ fn dispatch(
             return Ok(Some(cmd::version::answer(&input)?));
         }
         let config = match plugin {
-            Plugin::Net => Config::parse(&input)?,
-            Plugin::Ipam => Config::parse_ipam(&input)?,
+            Plugin::Net => Config::parse(&input, command)?,
+            Plugin::Ipam => Config::parse_ipam(&input, command)?,
         };
         command.require(config.version)?;
         let environment = Environment::parse(command, &lookup)?;
@@ -121,11 +121,10 @@ fn run(plugin: Plugin, call: Call) -> Result<Option<Value>, CniError> {
             Command::Add if plugin == Plugin::Ipam => ipam::add(&call).await.map(Some),
             Command::Del if plugin == Plugin::Ipam => ipam::del(&call).await.map(|()| None),
             Command::Check if plugin == Plugin::Ipam => ipam::check(&call).await.map(|()| None),
-            Command::Gc if plugin == Plugin::Ipam => ipam::gc(&call).await.map(|()| None),
             Command::Add => cmd::add::run(&call).await.map(Some),
             Command::Del => cmd::del::run(&call).await.map(|()| None),
             Command::Check => cmd::check::run(&call).await.map(|()| None),
-            Command::Gc => cmd::gc::run(&call).await.map(|()| None),
+            Command::Gc => cmd::gc::run(&call, plugin).await.map(|()| None),
             Command::Status => cmd::status::run(&call).await.map(|()| None),
             Command::Version => cmd::version::answer(b"").map(Some),
         }

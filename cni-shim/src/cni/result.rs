@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::version::Version;
+use crate::wire::RouteSettings;
 
 /// A result, ours or that of the plugins before. Fields that this plugin does not know are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub struct RouteEntry {
     /// The gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gw: Option<IpAddr>,
+    /// `mtu`, `advmss`, `priority`, `table` and `scope`: in results of version 1.1.0 on.
+    #[serde(flatten)]
+    pub settings: RouteSettings,
     /// What else there is.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -87,6 +91,14 @@ impl CniResult {
         for interface in &mut self.interfaces {
             if version < Version::V1_1_0 {
                 interface.mtu = None;
+                for key in ["socketPath", "pciID"] {
+                    interface.other.remove(key);
+                }
+            }
+        }
+        for route in &mut self.routes {
+            if version < Version::V1_1_0 {
+                route.settings = RouteSettings::default();
             }
         }
         for ip in &mut self.ips {
@@ -165,6 +177,26 @@ mod tests {
         let new = result().to_json(Version::V1_1_0);
         assert_eq!(new["interfaces"][1]["mtu"], 1400);
         assert_eq!(new["ips"], old["ips"]);
+    }
+
+    #[test]
+    fn what_came_with_1_1_0_is_left_out_before() {
+        let new = json!({
+            "cniVersion": "1.1.0",
+            "interfaces": [{"name": "x", "mtu": 1400, "socketPath": "/s", "pciID": "0000:00:1f.6"}],
+            "ips": [],
+            "routes": [{"dst": "0.0.0.0/0", "gw": "192.0.2.254", "mtu": 1300, "advmss": 1200,
+                "priority": 7, "table": 100, "scope": 0, "theirs": true}],
+        });
+        let read: CniResult = serde_json::from_value(new.clone()).unwrap();
+        assert_eq!(read.routes[0].settings.table, Some(100));
+        assert_eq!(read.clone().to_json(Version::V1_1_0), new);
+        for version in [Version::V0_3_1, Version::V0_4_0, Version::V1_0_0] {
+            let old = read.clone().to_json(version);
+            assert_eq!(old["interfaces"], json!([{"name": "x"}]));
+            let route = json!({"dst": "0.0.0.0/0", "gw": "192.0.2.254", "theirs": true});
+            assert_eq!(old["routes"], json!([route]));
+        }
     }
 
     #[test]

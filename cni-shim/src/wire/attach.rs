@@ -5,20 +5,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
-use netlink_packet_route::route::{RouteMessage, RouteScope};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, RouteScope};
 use nix::errno::Errno;
 use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::namespace::Namespace;
 use super::netlink::{Netlink, errno, refused};
-use super::{Mac, Plan, WireError, default_destination, host_ifname, undo};
+use super::{Mac, Plan, Route, RouteSettings, WireError, default_destination, host_ifname, undo};
 use crate::fault;
 
 /// All of IPv4 multicast (RFC 5771).
@@ -109,7 +109,9 @@ impl Place {
         fault::point("routes");
         await_carrier(&self.host, &plan.host_ifname).await?;
         await_carrier(&self.pod, &plan.ifname).await?;
+        fault::point("carrier");
         announce(plan, &self.pod, index).await?;
+        fault::point("announced");
         loopback_up(&self.pod).await?;
         Ok((host_mac, defaults))
     }
@@ -190,6 +192,7 @@ async fn set_port(plan: &Plan, host: &Netlink) -> Result<Mac, WireError> {
         outcome => outcome,
     };
     outcome.map_err(|error| refused(format!("set up bridge port \"{name}\""), error))?;
+    fault::point("plugged");
     host.handle
         .neighbours()
         .add_bridge(port.index, &plan.mac.0)
@@ -219,6 +222,7 @@ async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<u3
             Ok(())
         })
         .await?;
+    fault::point("sysctls");
     for ip in &plan.ips {
         let mut request = pod.handle.address().add(link.index, ip.addr(), ip.prefix_len());
         if ip.addr().is_ipv6() {
@@ -230,6 +234,7 @@ async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<u3
             .await
             .map_err(|error| refused(format!("give {ip} to interface \"{name}\""), error))?;
     }
+    fault::point("addressed");
     let up = LinkUnspec::new_with_index(link.index).up().build();
     pod.handle
         .link()
@@ -242,19 +247,29 @@ async fn set_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<u3
 
 /// Makes the routes. Answers the gateways of the default routes that were made.
 async fn set_routes(plan: &Plan, pod: &Netlink, index: u32) -> Result<Vec<IpAddr>, WireError> {
-    for (dst, message) in routes(plan, index)? {
-        match pod.handle.route().add(message).execute().await {
-            // Multicast goes by the Pod's first interface.
-            Err(error) if dst == MULTICAST.into() && errno(&error) == Some(Errno::EEXIST) => {}
-            outcome => outcome.map_err(|error| {
-                let name = &plan.ifname;
-                refused(format!("add the route to {dst} through interface \"{name}\""), error)
-            })?,
+    let multicast = Route { dst: MULTICAST.into(), ..Route::default() };
+    for wanted in plan.multicast_route.then_some(&multicast).into_iter().chain(&plan.routes) {
+        let mut outcome = pod.handle.route().add(route(wanted, index)?).execute().await;
+        let taken = outcome.as_ref().err().and_then(errno) == Some(Errno::EEXIST);
+        if taken && *wanted == multicast {
+            // It goes by the Pod's first interface, and by this one when that is gone.
+            let settings = RouteSettings { priority: Some(index), ..RouteSettings::default() };
+            let second = Route { settings, ..multicast.clone() };
+            outcome = pod.handle.route().add(route(&second, index)?).execute().await;
         }
+        outcome.map_err(|error| {
+            let (dst, name) = (wanted.dst, &plan.ifname);
+            refused(format!("add the route to {dst} through interface \"{name}\""), error)
+        })?;
     }
     let mut defaults = Vec::new();
     for via in &plan.default_via {
-        let message = route(default_destination(*via), Some(*via), index)?;
+        let default = Route {
+            dst: default_destination(*via),
+            via: Some(*via),
+            settings: RouteSettings::default(),
+        };
+        let message = route(&default, index)?;
         match pod.handle.route().add(message).execute().await {
             Ok(()) => defaults.push(*via),
             // The Pod's way out is another interface's.
@@ -304,31 +319,31 @@ async fn loopback_up(pod: &Netlink) -> Result<(), WireError> {
         .map_err(|error| refused("bring up interface \"lo\"", error))
 }
 
-fn routes(plan: &Plan, index: u32) -> Result<Vec<(IpNet, RouteMessage)>, WireError> {
-    let mut messages = Vec::new();
-    if plan.multicast_route {
-        messages.push((MULTICAST.into(), route(MULTICAST.into(), None, index)?));
-    }
-    for wanted in &plan.routes {
-        messages.push((wanted.dst, route(wanted.dst, wanted.via, index)?));
-    }
-    Ok(messages)
-}
-
-fn route(dst: IpNet, via: Option<IpAddr>, index: u32) -> Result<RouteMessage, WireError> {
-    let invalid = |error| WireError::Invalid(format!("the route to {dst}: {error}"));
-    let dst = dst.trunc();
+fn route(wanted: &Route, index: u32) -> Result<RouteMessage, WireError> {
+    let invalid = |error| WireError::Invalid(format!("the route to {}: {error}", wanted.dst));
+    let (dst, settings) = (wanted.dst.trunc(), &wanted.settings);
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(dst.addr(), dst.prefix_len())
         .map_err(invalid)?
-        .output_interface(index);
-    builder = match via {
-        Some(via) => builder.gateway(via).map_err(invalid)?,
-        // IPv6 knows no scope of routes.
-        None if dst.addr().is_ipv4() => builder.scope(RouteScope::Link),
-        None => builder,
-    };
-    let message = builder.build();
+        .output_interface(index)
+        .table_id(settings.table());
+    if let Some(via) = wanted.via {
+        builder = builder.gateway(via).map_err(invalid)?;
+    }
+    // IPv6 knows no scope of routes.
+    if dst.addr().is_ipv4() {
+        let usual = if wanted.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+        builder = builder.scope(settings.scope.map_or(usual, RouteScope::from));
+    }
+    if let Some(priority) = settings.priority {
+        builder = builder.priority(priority);
+    }
+    let mut message = builder.build();
+    let metrics = settings.mtu.map(RouteMetric::Mtu).into_iter();
+    let metrics: Vec<_> = metrics.chain(settings.advmss.map(RouteMetric::Advmss)).collect();
+    if !metrics.is_empty() {
+        message.attributes.push(RouteAttribute::Metrics(metrics));
+    }
     debug_assert!(message.header.address_family != AddressFamily::Unspec);
     Ok(message)
 }

@@ -6,13 +6,13 @@ use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use rtnetlink::RouteMessageBuilder;
 
 use super::attach::MULTICAST;
 use super::namespace::Namespace;
 use super::netlink::{Link, Netlink, collect};
-use super::{Plan, Route, WireError, default_destination};
+use super::{Plan, Route, RouteSettings, WireError, default_destination};
 
 /// Checks that what `plan` asks for is there: both ends, up, the Pod's MAC and addresses, its
 /// routes, the port of the bridge and the bridge's entry for the Pod. More addresses and routes
@@ -51,19 +51,21 @@ async fn check_pod(plan: &Plan, pod: &Netlink, namespace: &Namespace) -> Result<
     }
     let mut present = routes(pod, RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()).await?;
     let defaults = plan.default_via.iter();
-    let defaults = defaults.map(|via| Route { dst: default_destination(*via), via: Some(*via) });
-    let planned: Vec<Route> = plan.routes.iter().cloned().chain(defaults).collect();
+    let defaults = defaults.map(|via| Route {
+        dst: default_destination(*via),
+        via: Some(*via),
+        ..Route::default()
+    });
+    let multicast =
+        plan.multicast_route.then(|| Route { dst: MULTICAST.into(), ..Route::default() });
+    let planned = multicast.into_iter().chain(plan.routes.iter().cloned()).chain(defaults);
+    let planned: Vec<Route> = planned.collect();
     if planned.iter().any(|route| route.dst.addr().is_ipv6()) {
         let ipv6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
         present.extend(routes(pod, ipv6).await?);
     }
-    let multicast = IpNet::from(MULTICAST);
-    if plan.multicast_route && !present.iter().any(|(_, route)| route.dst == multicast) {
-        return Err(missing(format!("the route to {multicast} is missing in {at}")));
-    }
     for route in &planned {
-        let wanted = (link.index, Route { dst: route.dst.trunc(), via: route.via });
-        if !present.contains(&wanted) {
+        if !present.iter().any(|(index, present)| *index == link.index && serves(present, route)) {
             return Err(missing(format!(
                 "the route to {} through interface \"{name}\" is missing in {at}",
                 route.dst
@@ -99,6 +101,22 @@ async fn check_host(plan: &Plan, host: &Netlink) -> Result<(), WireError> {
     Ok(())
 }
 
+/// Whether a route that is there is the one that was asked for: what was not asked for is the
+/// kernel's choice, and no fault.
+fn serves(present: &Route, wanted: &Route) -> bool {
+    let (there, asked) = (&present.settings, &wanted.settings);
+    let as_asked = |there: Option<u32>, asked: Option<u32>| asked.is_none() || asked == there;
+    present.dst == wanted.dst.trunc()
+        && present.via == wanted.via
+        && there.table() == asked.table()
+        && as_asked(there.mtu, asked.mtu)
+        && as_asked(there.advmss, asked.advmss)
+        // To the kernel, 0 is none.
+        && as_asked(there.priority, asked.priority.filter(|priority| *priority != 0))
+        // IPv6 knows no scope of routes.
+        && (asked.scope.is_none() || wanted.dst.addr().is_ipv6() || asked.scope == there.scope)
+}
+
 fn is_entry(entry: &NeighbourMessage, port: &Link, plan: &Plan) -> bool {
     entry.header.ifindex == port.index
         && entry.attributes.iter().any(|attribute| {
@@ -129,6 +147,11 @@ async fn routes(pod: &Netlink, query: RouteMessage) -> Result<Vec<(u32, Route)>,
 
 fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
     let (mut oif, mut via) = (None, None);
+    let mut settings = RouteSettings {
+        table: Some(message.header.table.into()),
+        scope: Some(message.header.scope.into()),
+        ..RouteSettings::default()
+    };
     let mut dst = match message.header.address_family {
         AddressFamily::Inet => IpAddr::from([0; 4]),
         AddressFamily::Inet6 => IpAddr::from([0; 16]),
@@ -144,11 +167,22 @@ fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
             RouteAttribute::Oif(index) => oif = Some(*index),
             RouteAttribute::Destination(address) => dst = ip(address)?,
             RouteAttribute::Gateway(address) => via = Some(ip(address)?),
+            RouteAttribute::Table(table) => settings.table = Some(*table),
+            RouteAttribute::Priority(priority) => settings.priority = Some(*priority),
+            RouteAttribute::Metrics(metrics) => {
+                for metric in metrics {
+                    match metric {
+                        RouteMetric::Mtu(mtu) => settings.mtu = Some(*mtu),
+                        RouteMetric::Advmss(advmss) => settings.advmss = Some(*advmss),
+                        _ => {}
+                    }
+                }
+            }
             _ => {}
         }
     }
     let dst = IpNet::new(dst, message.header.destination_prefix_length).ok()?;
-    Some((oif?, Route { dst, via }))
+    Some((oif?, Route { dst, via, settings }))
 }
 
 fn missing(text: String) -> WireError {

@@ -26,5 +26,6 @@ pub use check::check;
 pub use detach::detach;
 pub use error::WireError;
 pub use plan::{
-    MAX_IFNAME, MIN_MTU, Mac, Plan, Route, default_destination, host_ifname, validate_ifname,
+    MAX_IFNAME, MIN_MTU, Mac, Plan, Route, RouteSettings, default_destination, host_ifname,
+    validate_ifname,
 };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use weft_api::attach::AttachReply;
 
@@ -47,12 +48,60 @@ impl FromStr for Mac {
 }
 
 /// A route in the Pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Route {
     /// The destination.
     pub dst: IpNet,
     /// The gateway; without one the destination is on the link.
     pub via: Option<IpAddr>,
+    /// What else the route says.
+    pub settings: RouteSettings,
+}
+
+impl Route {
+    /// Whether it is what the Pod's packets take that no other route wants.
+    pub fn is_default(&self) -> bool {
+        self.dst.prefix_len() == 0 && self.settings.table() == MAIN_TABLE
+    }
+}
+
+/// What a route may say beyond destination and gateway, under the names that CNI 1.1.0 has for it.
+/// What is not given is the kernel's choice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteSettings {
+    /// The MTU on the way to the destination, bytes of the IP packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// The maximum segment size that TCP tells the destination, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advmss: Option<u32>,
+    /// The metric: of two routes to one destination, the lower counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u32>,
+    /// The routing table; 0 is the main one too, as for the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
+    /// How far away the destination is: 0 anywhere, 253 on the link, 254 on the host. Of IPv4 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u8>,
+}
+
+/// The routing table that is meant where none is named (`RT_TABLE_MAIN`).
+const MAIN_TABLE: u32 = 254;
+
+/// The scope of what is on the link (`RT_SCOPE_LINK`); what is nearer is higher.
+const LINK_SCOPE: u8 = 253;
+
+impl RouteSettings {
+    /// The routing table.
+    pub(super) fn table(&self) -> u32 {
+        self.table.filter(|table| *table != 0).unwrap_or(MAIN_TABLE)
+    }
+
+    /// Whether the scope rules out a gateway.
+    pub(crate) fn on_link(&self) -> bool {
+        self.scope.is_some_and(|scope| scope >= LINK_SCOPE)
+    }
 }
 
 /// The destination of a default route through `via`.
@@ -85,8 +134,8 @@ pub struct Plan {
     pub default_via: Vec<IpAddr>,
     /// Whether the port sends the Pod's own frames back to it.
     pub hairpin: bool,
-    /// Whether IPv4 multicast (224.0.0.0/4) leaves by this interface, unless another interface of
-    /// the Pod has that route already.
+    /// Whether IPv4 multicast (224.0.0.0/4) leaves by this interface, where no other interface of
+    /// the Pod has had that route before.
     pub multicast_route: bool,
 }
 
@@ -141,6 +190,12 @@ impl Plan {
             if route.via.is_some_and(|via| via.is_ipv4() != route.dst.addr().is_ipv4()) {
                 return Err(WireError::Invalid(format!(
                     "the route to {} has a gateway of the other address family",
+                    route.dst
+                )));
+            }
+            if route.via.is_some() && route.settings.on_link() {
+                return Err(WireError::Invalid(format!(
+                    "the route to {} has a gateway, and a scope that has none",
                     route.dst
                 )));
             }
@@ -246,9 +301,20 @@ mod tests {
                 plan.routes = vec![Route {
                     dst: "::/0".parse().unwrap(),
                     via: Some("10.32.0.9".parse().unwrap()),
+                    ..Route::default()
                 }];
             },
             "the route to ::/0 has a gateway of the other address family",
+        );
+        refused(
+            |plan| {
+                plan.routes = vec![Route {
+                    dst: "10.0.0.0/8".parse().unwrap(),
+                    via: Some("10.32.0.9".parse().unwrap()),
+                    settings: RouteSettings { scope: Some(253), ..RouteSettings::default() },
+                }];
+            },
+            "the route to 10.0.0.0/8 has a gateway, and a scope that has none",
         );
     }
 }

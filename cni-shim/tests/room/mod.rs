@@ -50,7 +50,9 @@ impl Netns {
     }
 
     pub fn ip(&self, args: &[&str]) -> String {
-        self.exec("ip", args)
+        let output = Command::new("ip").args(["-n", &self.0]).args(args).output().unwrap();
+        assert!(output.status.success(), "ip {args:?} in {}: {}", self.0, text(&output));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// A command that runs inside.
@@ -58,6 +60,22 @@ impl Netns {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.0, program]);
         command
+    }
+
+    /// Interfaces and their addresses, for a short look.
+    pub fn interfaces(&self) -> String {
+        let mut interfaces = String::new();
+        for line in self.ip(&["addr"]).lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words[..] {
+                ["inet" | "inet6", address, ..] => interfaces.push_str(&format!(" {address}")),
+                [number, name, ..] if number.ends_with(':') => {
+                    interfaces.push_str(&format!("\n{name}"));
+                }
+                _ => {}
+            }
+        }
+        interfaces
     }
 
     /// Interfaces, addresses and routes, in a form that two looks can be compared in: carriers

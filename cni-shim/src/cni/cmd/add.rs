@@ -11,7 +11,7 @@ use crate::client::ATTACH_TIMEOUT;
 use crate::cni::error::{CniError, Code};
 use crate::cni::result::{CniResult, Interface, IpEntry, RouteEntry};
 use crate::fault;
-use crate::wire::{self, Place, Plan, Route, Wired};
+use crate::wire::{self, Place, Plan, Route, RouteSettings, Wired};
 
 /// Makes the interface and answers the result, added to that of the plugins before.
 ///
@@ -50,6 +50,7 @@ async fn serve(
 /// Frees the addresses, which the daemon may have reserved even where its answer did not arrive.
 /// One attempt only: a daemon that is away has kept the runtime waiting long enough.
 pub(in crate::cni) async fn give_back(call: &Call, error: CniError) -> CniError {
+    fault::point("failed");
     match call.client.detach(&call.key()).await {
         Ok(_) => error,
         Err(second) if second.is_unreachable() => error,
@@ -99,9 +100,10 @@ fn plan(call: &Call, netns: &Path, reply: &AttachReply) -> Result<Plan, CniError
         plan.default_via = attachment.gateways.clone();
         // One of the configuration is the operator's choice.
         plan.default_via.retain(|via| {
-            !plan.routes.iter().any(|route| {
-                route.dst.prefix_len() == 0 && route.dst.addr().is_ipv4() == via.is_ipv4()
-            })
+            !plan
+                .routes
+                .iter()
+                .any(|route| route.is_default() && route.dst.addr().is_ipv4() == via.is_ipv4())
         });
     }
     plan.hairpin = config.hairpin;
@@ -144,14 +146,7 @@ fn result(
         interface: Some(index),
         other: serde_json::Map::new(),
     }));
-    result.routes.extend(wired.defaults.iter().map(|via| RouteEntry {
-        dst: wire::default_destination(*via),
-        gw: Some(*via),
-        other: serde_json::Map::new(),
-    }));
-    let with_gateway =
-        |(entry, route): (&RouteEntry, &Route)| RouteEntry { gw: route.via, ..entry.clone() };
-    result.routes.extend(call.config.routes.iter().zip(&plan.routes).map(with_gateway));
+    result.routes.extend(routes(call, &wired.defaults, &plan.routes));
     result.dns = result.dns.or_else(|| call.config.dns.clone());
     result
 }
@@ -165,6 +160,7 @@ pub(in crate::cni) fn routes(
     let made = defaults.iter().map(|via| RouteEntry {
         dst: wire::default_destination(*via),
         gw: Some(*via),
+        settings: RouteSettings::default(),
         other: serde_json::Map::new(),
     });
     let configured = call.config.routes.iter().zip(configured);

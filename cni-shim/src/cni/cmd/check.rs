@@ -2,7 +2,7 @@
 
 use super::Call;
 use crate::cni::error::{CniError, Code};
-use crate::cni::result::{CniResult, RouteEntry};
+use crate::cni::result::CniResult;
 use crate::wire::{self, Plan};
 
 /// Succeeds if everything that ADD made is there. What plugins chained behind have changed since,
@@ -11,9 +11,7 @@ use crate::wire::{self, Plan};
 /// # Errors
 /// [`Code::CHECK`], naming the first thing that is missing or differs.
 pub async fn run(call: &Call) -> Result<(), CniError> {
-    let previous = call.config.previous()?.ok_or_else(|| {
-        CniError::new(Code::CONFIG, "prevResult is missing: CHECK compares with it")
-    })?;
+    let previous = call.config.previous_of_check()?;
     let mut plan = plan(call, &previous)?;
     let known = call.client.attachments(&call.key()).await?;
     let attachment = known.first().ok_or_else(|| {
@@ -32,8 +30,12 @@ pub async fn run(call: &Call) -> Result<(), CniError> {
     // What ADD has not made, because the Pod had a default route, is not missing.
     plan.default_via = attachment.gateways.clone();
     plan.default_via.retain(|via| {
-        let made = |route: &RouteEntry| route.dst.prefix_len() == 0 && route.gw == Some(*via);
-        previous.routes.iter().any(made)
+        let reported = previous.routes.iter();
+        let reported = reported.filter(|r| r.dst.prefix_len() == 0 && r.gw == Some(*via)).count();
+        let configured = plan.routes.iter();
+        let configured =
+            configured.filter(|r| r.dst.prefix_len() == 0 && r.via == Some(*via)).count();
+        reported > configured
     });
     wire::check(&plan).await.map_err(CniError::from)
 }

@@ -17,6 +17,7 @@ use weft_api::attach::AttachmentQuery;
 use super::config::Config;
 use super::env::Environment;
 use super::error::CniError;
+use super::result::RouteEntry;
 use crate::client::{Client, ClientError};
 use crate::wire::Route;
 
@@ -52,14 +53,19 @@ impl Call {
     }
 
     /// The routes of the configuration: without a gateway of its own, a route goes through the
-    /// host where the Pod asked for a way out, and is on the link otherwise.
+    /// host where the Pod asked for a way out, and is on the link otherwise, or where its scope says
+    /// so.
     pub(super) fn routes(&self, gateways: &[IpAddr]) -> Vec<Route> {
         let way_out = |dst: &IpNet| {
             gateways.iter().find(|gateway| gateway.is_ipv4() == dst.addr().is_ipv4()).copied()
         };
+        let via = |route: &RouteEntry| match route.gw {
+            None if !route.settings.on_link() => way_out(&route.dst),
+            told => told,
+        };
         let routes = self.config.routes.iter();
         routes
-            .map(|route| Route { dst: route.dst, via: route.gw.or(way_out(&route.dst)) })
+            .map(|route| Route { dst: route.dst, via: via(route), settings: route.settings })
             .collect()
     }
 
