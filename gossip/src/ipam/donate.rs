@@ -45,6 +45,7 @@ impl Ipam {
         // Space changes hands within a view of removals only; the other side will come to this one.
         let apart = self.removals.is_removed(origin)
             || self.removals.out().is_some()
+            || self.own.left
             || !same_view(space, self.removals.id());
         if apart {
             return Ok(());
@@ -123,7 +124,7 @@ impl Ipam {
 
     /// Grants what others ask of this node, those first where somebody waits for an address.
     pub(super) fn serve_wants(&mut self) {
-        if self.own.ring == NO_RING || self.removals.out().is_some() {
+        if self.own.ring == NO_RING || self.removals.out().is_some() || self.own.leaving {
             return;
         }
         let view = self.removals.id();
@@ -177,6 +178,11 @@ impl Ipam {
             return false;
         };
         let Some((start, end, root)) = self.of_one_root(start, end, &range) else { return false };
+        self.give(asker, start, end, root)
+    }
+
+    /// Grants `start` to `end`, which are owned, neither in use nor cooling, and came from one root.
+    pub(super) fn give(&mut self, to: PeerName, start: u128, end: u128, root: PeerName) -> bool {
         let Some(next_grant) = self.own.next_grant.checked_add(1) else { return false };
         let Some(version) =
             self.own.owned.covering(start, end).and_then(|span| span.version.checked_add(1))
@@ -190,9 +196,9 @@ impl Ipam {
         let span = Span { start, end, version };
         self.removals.roots.remove(start, end);
         self.removals.older_roots.remove(start, end);
-        self.dirty |= self.removals.learn(asker);
+        self.dirty |= self.removals.learn(to);
         let root = *root.as_bytes();
-        self.own.grants.push(Grant { number, to: *asker.as_bytes(), span, root });
+        self.own.grants.push(Grant { number, to: *to.as_bytes(), span, root });
         self.own.tentative = false;
         self.stats.granted += 1;
         self.touched = true;
@@ -285,7 +291,8 @@ impl Ipam {
 
     /// What this node lacks.
     fn needs(&self) -> Vec<RangeWant> {
-        if self.own.owned.len() >= MANY_OWNED || self.removals.out().is_some() {
+        let gone = self.removals.out().is_some() || self.own.leaving;
+        if self.own.owned.len() >= MANY_OWNED || gone {
             return Vec::new();
         }
         let mut needs = Vec::new();
@@ -313,6 +320,7 @@ impl Ipam {
             && self.spaces.get(&donor).is_some_and(|space| {
                 let known = self.own.accepted.contains_key(&donor);
                 self.same_ring(space)
+                    && !space.leaving
                     && same_view(space, self.removals.id())
                     && (known || self.own.accepted.len() < MAX_GRANTERS)
                     && space.free.get(first).is_some_and(|free| *free > 0)

@@ -154,6 +154,11 @@ pub enum AllocateError {
     /// The addresses were released while the request waited.
     #[error("released while waiting for an address")]
     Released,
+    /// This node leaves the cluster.
+    #[error(
+        "this node is leaving the cluster and gives out no addresses: attach on another node, or launch it with an empty data directory"
+    )]
+    Leaving,
     /// More requests wait than this node keeps.
     #[error("too many requests wait for an address")]
     TooMany,

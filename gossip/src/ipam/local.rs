@@ -152,6 +152,27 @@ impl Local {
         })
     }
 
+    /// The parts of `start` to `end` that are neither held nor cooling.
+    pub(super) fn quiet(&self, place: usize, start: u128, end: u128) -> Vec<(u128, u128)> {
+        let Some(busy) = self.busy.get(place) else { return Vec::new() };
+        let held = busy.held.range(start..=end).map(|(&number, _)| number);
+        let cooling = busy.cooling.range(start..=end).map(|(&number, _)| number);
+        let mut taken: Vec<u128> = held.chain(cooling).collect();
+        taken.sort_unstable();
+        let mut parts = Vec::new();
+        let mut next = start;
+        for number in taken {
+            if next < number {
+                parts.push((next, number - 1));
+            }
+            next = number + 1;
+        }
+        if next <= end {
+            parts.push((next, end));
+        }
+        parts
+    }
+
     /// The highest block of owned addresses, none of them held or cooling, that is aligned like a
     /// CIDR, as large as possible, of `most` addresses at most, and has an address to hand out.
     pub(super) fn free_block(

@@ -7,6 +7,7 @@ mod consensus;
 mod donate;
 mod error;
 mod found;
+mod leave;
 mod limits;
 mod local;
 mod removal;
@@ -37,7 +38,7 @@ use self::{
 pub use self::{
     error::{AllocateError, Misbehaved, RestoreError},
     types::{
-        Conflict, Fenced, Init, IpamConfig, IpamStats, OwnerView, Publish, RemovalView,
+        Conflict, Fenced, Init, IpamConfig, IpamStats, Leaving, OwnerView, Publish, RemovalView,
         RemoveError, Request, RequestId, Route, Waiting,
     },
     wire::{
@@ -155,6 +156,7 @@ impl Ipam {
         self.yield_to(&space);
         let taken_over = self.take_over(origin, &space);
         self.drop_taken(origin, &space);
+        self.take_back(origin, &space);
         self.other_ranges.remove(&origin);
         let known = self.spaces.get(&origin);
         let more_free = known.is_none_or(|known| known.free != space.free);
@@ -164,6 +166,7 @@ impl Ipam {
         self.stale |= known.is_none_or(|known| {
             known.view != space.view
                 || known.left != space.left
+                || known.leaving != space.leaving
                 || known.owned != space.owned
                 || known.grants != space.grants
                 || known.accepted != space.accepted
@@ -247,6 +250,19 @@ impl Ipam {
         self.start_removal(name, force, at, now)
     }
 
+    /// Leaves the ring for good: hands all space over to owners who stay, addresses in use as soon as
+    /// they are released and have cooled down, and gives out none from here on; requests that wait
+    /// fail. There is no way back, also not by a restart. [`Ipam::leaving`] tells how far it is.
+    pub fn leave(&mut self, now: Time) {
+        self.start_leaving();
+        self.settle(now);
+    }
+
+    /// How far leaving is; `None` if nobody asked for it.
+    pub fn leaving(&self) -> Option<Leaving> {
+        self.describe_leaving()
+    }
+
     /// The removals in this ring, by name, complete ones included.
     pub fn removals(&self) -> Vec<RemovalView> {
         self.list_removals()
@@ -326,6 +342,7 @@ impl Ipam {
         self.settle_removals(now);
         self.serve_requests(now);
         self.serve_wants();
+        self.hand_over();
         self.ask(now);
         self.advertise(now);
         if self.touched {
@@ -477,13 +494,16 @@ impl Ipam {
 
     /// What this machine does or waits for, in words; `nick` gives people's names for nodes.
     pub fn state(&self, nick: &dyn Fn(PeerName) -> String) -> String {
-        self.waiting().describe(nick)
+        match self.leaving() {
+            Some(leaving) => leaving.describe(nick),
+            None => self.waiting().describe(nick),
+        }
     }
 
     /// Whether Pods can get addresses here: this node has space of every range, or is an observer
     /// that can ask for it.
     pub fn ready(&self) -> bool {
-        self.settled() || self.idle()
+        !self.own.leaving && (self.settled() || self.idle())
     }
 
     /// What should not be, sorted.

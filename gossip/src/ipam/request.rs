@@ -117,6 +117,11 @@ impl Ipam {
 
     /// Meets the requests that can be met, fails those whose time is up.
     pub(super) fn serve_requests(&mut self, now: Time) {
+        if self.own.leaving {
+            for pending in std::mem::take(&mut self.pending) {
+                self.finish(pending.id, Err(AllocateError::Leaving));
+            }
+        }
         for pending in std::mem::take(&mut self.pending) {
             match self.try_request(&pending) {
                 Progress::Done(nets) => self.finish(pending.id, Ok(nets)),

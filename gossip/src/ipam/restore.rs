@@ -28,6 +28,7 @@ pub(super) struct Own {
     pub(super) grants: Vec<Grant>,
     pub(super) accepted: BTreeMap<PeerName, u64>,
     pub(super) next_grant: u64,
+    pub(super) leaving: bool,
     pub(super) left: bool,
 }
 
@@ -41,6 +42,7 @@ impl Default for Own {
             grants: Vec::new(),
             accepted: BTreeMap::new(),
             next_grant: 1,
+            leaving: false,
             left: false,
         }
     }
@@ -57,6 +59,7 @@ impl Own {
             grants: space.grants.clone(),
             accepted: space.accepted.iter().map(name).collect(),
             next_grant: space.next_grant.max(1),
+            leaving: space.leaving,
             left: space.left,
         }
     }
@@ -79,7 +82,7 @@ impl Ipam {
         let consensus = consensus_of(&config, saved.paxos, now);
         let mut ipam = Self {
             local: Local::new(universe.len()),
-            touched: own.ring != NO_RING,
+            touched: own.ring != NO_RING || own.leaving,
             publish_paxos: false,
             told_paxos: false,
             publish_space: false,
@@ -175,6 +178,7 @@ impl Ipam {
             tentative: self.own.tentative,
             ranges: self.universe.raw(),
             view: self.removals.id(),
+            leaving: self.own.leaving,
             left: self.own.left,
             owned: self.own.owned.iter().collect(),
             grants: self.own.grants.clone(),

@@ -252,6 +252,47 @@ impl fmt::Display for Waiting {
     }
 }
 
+/// How far a node is that leaves for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Addresses of all ranges that it still owns, at most `u64::MAX`.
+    pub owned: u64,
+    /// Addresses in use on it: they can be handed over when they are released and have cooled down.
+    pub in_use: u64,
+    /// To whom space is on its way.
+    pub to: Vec<PeerName>,
+    /// Whether there is space and no node that could take it can be reached.
+    pub nobody: bool,
+    /// Whether the removal of a node is under way, in which this one's word is needed first.
+    pub removal: bool,
+    /// Whether nothing is left to do. The node is of no use any more.
+    pub done: bool,
+}
+
+impl Leaving {
+    /// The state in words, with people's names for nodes.
+    pub fn describe(&self, nick: &dyn Fn(PeerName) -> String) -> String {
+        if self.done {
+            return "left the ring; move its data directory away and launch it to join anew".into();
+        }
+        let names: Vec<String> = self.to.iter().map(|name| nick(*name)).collect();
+        let why = if self.in_use > 0 {
+            format!("{} addresses are in use, detach their pods", self.in_use)
+        } else if self.nobody {
+            "no node that could take its space can be reached".into()
+        } else if !names.is_empty() {
+            format!("waiting for {} to take its space over", names.join(", "))
+        } else if self.owned > 0 {
+            format!("{} addresses are to be handed over or cooling down", self.owned)
+        } else if self.removal {
+            "waiting for a removal to complete".into()
+        } else {
+            "nothing is left to hand over".into()
+        };
+        format!("leaving the ring: {why}")
+    }
+}
+
 /// What happened so far. Every count starts at zero and only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IpamStats {

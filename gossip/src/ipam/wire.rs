@@ -59,6 +59,9 @@ pub struct Space {
     /// What the writer has acknowledged and what it has completed of removals; all zero before the
     /// first. Space changes hands only between nodes of the same view.
     pub view: ViewId,
+    /// Whether this node is about to leave: it hands its space over and asks for none. Once true, never
+    /// false.
+    pub leaving: bool,
     /// Whether this node gave up its space for ever, and grants to it: once true, never false.
     pub left: bool,
     /// What it owns: sorted, disjoint.

@@ -336,6 +336,14 @@ impl Node {
         result
     }
 
+    /// Leaves the ring for good: all space of this node goes to owners who stay, addresses in use as
+    /// soon as they are released. [`Self::leaving`] tells how far it is; keep the node running until
+    /// it is done. There is no way back: the identity is of no use afterwards.
+    pub fn leave(&mut self, now: Time) {
+        self.ipam.leave(now);
+        self.settle(now);
+    }
+
     fn links_changed(&mut self, now: Time) {
         self.topology_changed = true;
         self.timers.links.get_or_insert(now + LINKS_DELAY);

@@ -129,6 +129,11 @@ impl Own {
         if self.persist_needed { self.next_token } else { self.next_token - 1 }
     }
 
+    /// Whether all own records are on disk and out.
+    pub(super) fn is_told(&self) -> bool {
+        self.staged.is_empty()
+    }
+
     pub(super) fn is_persisted(&self, token: u64) -> bool {
         token <= self.persisted
     }

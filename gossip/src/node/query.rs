@@ -11,7 +11,7 @@ use weft_crypto::PeerName;
 use super::Node;
 use crate::{
     Stats,
-    ipam::{Ipam, IpamStats, OwnerView, RemovalView, Route},
+    ipam::{Ipam, IpamStats, Leaving, OwnerView, RemovalView, Route},
     membership::{self, LinkView, Member},
 };
 
@@ -110,6 +110,13 @@ impl Node {
     /// The removals in this ring, by name, complete ones included.
     pub fn removals(&self) -> Vec<RemovalView> {
         self.ipam.removals()
+    }
+
+    /// How far [`Self::leave`] is; `None` if nobody asked for it. When it is done, that is on disk and
+    /// was said to the neighbours.
+    pub fn leaving(&self) -> Option<Leaving> {
+        let leaving = self.ipam.leaving()?;
+        Some(Leaving { done: leaving.done && self.own.is_told(), ..leaving })
     }
 
     /// The node on which somebody asked for the removal of this one, if that came about: this node

@@ -151,6 +151,11 @@ impl Removals {
         self.done.as_ref().map(|done| done.weight).unwrap_or_default()
     }
 
+    /// All owners ever heard of, in the own ring.
+    pub(super) fn known(&self) -> impl Iterator<Item = PeerName> {
+        self.known.iter().copied()
+    }
+
     /// Remembers an owner. Returns whether it is a new one.
     pub(super) fn learn(&mut self, name: PeerName) -> bool {
         self.known.insert(name)

@@ -130,6 +130,7 @@ proptest! {
             tentative: want.2,
             ranges: universe.raw(),
             view: [0; 16],
+            leaving: want.2,
             left: false,
             owned: close.chain(far).collect(),
             grants: grants.into_iter().map(|(number, to, a, b, version)| Grant {

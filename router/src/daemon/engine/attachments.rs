@@ -305,7 +305,9 @@ pub(super) fn code_of(error: &AllocateError) -> ErrorCode {
         | AllocateError::InUse { .. }
         | AllocateError::HeldOtherwise { .. }
         | AllocateError::Released => ErrorCode::Conflict,
-        AllocateError::Deadline { .. } | AllocateError::TooMany => ErrorCode::NotReady,
+        AllocateError::Deadline { .. } | AllocateError::Leaving | AllocateError::TooMany => {
+            ErrorCode::NotReady
+        }
     }
 }
 
