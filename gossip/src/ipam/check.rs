@@ -63,7 +63,8 @@ impl Ipam {
         self.removals.hash_heard(&mut hash);
         let times: Vec<_> = self.local.cooling_times().collect();
         let asking = (&self.asking.current, self.asking.retry_at, &self.asking.tried);
-        let rest = (asking, self.asking.resting, times, &self.pending, &self.consensus);
+        let rest =
+            (asking, &self.named, self.asking.resting, times, &self.pending, &self.consensus);
         format!("{rest:?}").hash(&mut hash);
         hash.finish()
     }

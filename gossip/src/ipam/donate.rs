@@ -127,7 +127,6 @@ impl Ipam {
         if self.own.ring == NO_RING || self.removals.out().is_some() || self.own.leaving {
             return;
         }
-        let view = self.removals.id();
         let me = *self.config.name.as_bytes();
         let mut open: Vec<(bool, PeerName, Want)> = self
             .wants
@@ -139,17 +138,16 @@ impl Ipam {
             .collect();
         open.sort_unstable_by_key(|(patient, asker, _)| (*patient, *asker));
         for (_, asker, want) in open {
-            let its_ring = self.spaces.get(&asker).map_or(NO_RING, |space| space.ring);
-            if its_ring != NO_RING && its_ring != self.own.ring {
-                continue;
-            }
-            let apart = self.spaces.get(&asker).is_some_and(|space| !same_view(space, view));
+            let apart = !self.of_one_mind(self.spaces.get(&asker));
             if apart || self.removals.is_removed(asker) {
                 continue;
             }
             let mut served = false;
             for part in &want.ranges {
-                served |= self.grant(asker, part);
+                served |= match part.within {
+                    None => self.grant(asker, part),
+                    Some(within) => self.grant_named(asker, part, within),
+                };
             }
             if served {
                 self.served.insert(asker, want.seq);
@@ -174,7 +172,9 @@ impl Ipam {
             return false;
         }
         let most = self.to_spare(asker, part, place, &range);
-        let Some((start, end)) = self.local.free_block(place, &range, &self.own.owned, most) else {
+        let Some((start, end)) =
+            self.local.free_block(place, &range, (range.start, range.end), &self.own.owned, most)
+        else {
             return false;
         };
         let Some((start, end, root)) = self.of_one_root(start, end, &range) else { return false };
@@ -206,7 +206,12 @@ impl Ipam {
     }
 
     /// The largest part of a free block that came from one root and has an address to hand out.
-    fn of_one_root(&self, start: u128, end: u128, range: &Range) -> Option<(u128, u128, PeerName)> {
+    pub(super) fn of_one_root(
+        &self,
+        start: u128,
+        end: u128,
+        range: &Range,
+    ) -> Option<(u128, u128, PeerName)> {
         let pieces = self.removals.roots.pieces(start, end, self.config.name);
         pieces
             .into_iter()
@@ -231,6 +236,9 @@ impl Ipam {
 
     /// Asks for space, asks somebody else, or takes the question back.
     pub(super) fn ask(&mut self, now: Time) {
+        if self.ask_named(now) {
+            return;
+        }
         let needs = self.needs();
         if needs.is_empty() {
             if self.asking.current.is_some() {
@@ -260,21 +268,9 @@ impl Ipam {
             }
         }
         if let Some(donor) = self.choose_donor(&needs) {
-            let same = self
-                .asking
-                .current
-                .as_ref()
-                .is_some_and(|want| want.donor == *donor.as_bytes() && want.ranges == needs);
             self.asking.retry_at = now + WANT_RETRY;
             self.asking.resting = false;
-            if !same {
-                self.asking.seq = self.asking.seq.wrapping_add(1);
-                let want = Want { seq: self.asking.seq, donor: *donor.as_bytes(), ranges: needs };
-                self.asking.current = Some(want);
-                self.stats.wants += 1;
-                self.publish_want = true;
-                self.dirty = true;
-            }
+            self.put_want(donor, needs);
         } else if now >= self.asking.retry_at {
             // Everybody was asked. The last question stands; the round starts over after a rest.
             self.asking.resting = true;
@@ -282,7 +278,21 @@ impl Ipam {
         }
     }
 
-    fn take_back_want(&mut self) {
+    /// Asks `donor`, unless it is asked the same already.
+    pub(super) fn put_want(&mut self, donor: PeerName, ranges: Vec<RangeWant>) {
+        let donor = *donor.as_bytes();
+        let asked = self.asking.current.as_ref();
+        if asked.is_some_and(|want| want.donor == donor && want.ranges == ranges) {
+            return;
+        }
+        self.asking.seq = self.asking.seq.wrapping_add(1);
+        self.asking.current = Some(Want { seq: self.asking.seq, donor, ranges });
+        self.stats.wants += 1;
+        self.publish_want = true;
+        self.dirty = true;
+    }
+
+    pub(super) fn take_back_want(&mut self) {
         self.asking.current = None;
         self.asking.tried.clear();
         self.asking.resting = false;
@@ -290,7 +300,7 @@ impl Ipam {
     }
 
     /// What this node lacks.
-    fn needs(&self) -> Vec<RangeWant> {
+    pub(super) fn needs(&self) -> Vec<RangeWant> {
         let gone = self.removals.out().is_some() || self.own.leaving;
         if self.own.owned.len() >= MANY_OWNED || gone {
             return Vec::new();
@@ -306,7 +316,7 @@ impl Ipam {
                     .unwrap_or(u64::MAX)
                     .clamp(range.first_block(), LARGEST_BLOCK.max(range.first_block()));
                 let range = u8::try_from(place).unwrap_or(u8::MAX);
-                needs.push(RangeWant { range, count, urgent });
+                needs.push(RangeWant { range, count, urgent, within: None });
             }
         }
         needs

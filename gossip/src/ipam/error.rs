@@ -124,13 +124,15 @@ pub enum AllocateError {
     /// An address that was asked for by name is the first or the last of its range.
     #[error("{0} is the first or the last address of the range and never given to a pod")]
     Reserved(IpAddr),
-    /// An address that was asked for by name belongs to another node.
-    #[error("{ip} belongs to the node {}: attach there, or ask for another address", owner.short())]
+    /// An address that was asked for by name belongs to another node, which uses it.
+    #[error("{ip} is in use by {holder} on the node {}: detach that, or ask for another address", owner.short())]
     OwnedElsewhere {
         /// The address.
         ip: IpAddr,
         /// Its owner.
         owner: PeerName,
+        /// Who uses it there.
+        holder: String,
     },
     /// An address that was asked for by name is in use on this node.
     #[error("{ip} is in use by {key}")]

@@ -19,6 +19,12 @@ pub(super) const MAX_GRANTS: usize = 64;
 /// Granters that one node may have taken space over from in its life: at 41 bytes each 5 KiB.
 pub(super) const MAX_GRANTERS: usize = 128;
 
+/// Refusals in one record: at most 7 KiB. Whoever is not among them waits a little longer.
+pub(super) const MAX_REFUSED: usize = 32;
+
+/// The longest text about who uses an address, bytes: a container's name and an interface's.
+pub(super) const MAX_HOLDER: usize = 128;
+
 /// Founders of one ring. More would not make the start faster, and every part in the consensus
 /// carries the list.
 pub(super) const MAX_FOUNDERS: usize = 16;

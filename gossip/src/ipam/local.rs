@@ -173,19 +173,20 @@ impl Local {
         parts
     }
 
-    /// The highest block of owned addresses, none of them held or cooling, that is aligned like a
-    /// CIDR, as large as possible, of `most` addresses at most, and has an address to hand out.
+    /// The highest block of owned addresses from `low` to `high`, none of them held or cooling, that is
+    /// aligned like a CIDR, as large as possible, of `most` addresses at most, and has an address to hand out.
     pub(super) fn free_block(
         &self,
         place: usize,
         range: &Range,
+        (low, high): (u128, u128),
         owned: &SpanSet,
         most: u128,
     ) -> Option<(u128, u128)> {
         let mut size = if most == 0 { return None } else { 1_u128 << most.ilog2() };
         while size > 0 {
             let found = owned
-                .within(range.start, range.end)
+                .clipped(low, high)
                 .rev()
                 .find_map(|span| self.block_in(place, range, span.start, span.end, size));
             if found.is_some() {

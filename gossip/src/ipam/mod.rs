@@ -10,6 +10,7 @@ mod found;
 mod leave;
 mod limits;
 mod local;
+mod named;
 mod removal;
 mod request;
 mod restore;
@@ -32,8 +33,8 @@ use ipnet::IpNet;
 use weft_crypto::PeerName;
 
 use self::{
-    consensus::Consensus, donate::Asking, local::Local, removal::Removals, request::Pending,
-    restore::Own, ring::Segment, universe::Universe, validate::NO_RING,
+    consensus::Consensus, donate::Asking, local::Local, named::Named, removal::Removals,
+    request::Pending, restore::Own, ring::Segment, universe::Universe, validate::NO_RING,
 };
 pub use self::{
     error::{AllocateError, Misbehaved, RestoreError},
@@ -42,8 +43,9 @@ pub use self::{
         RemoveError, Request, RequestId, Route, Waiting,
     },
     wire::{
-        Ack, Ballot, Founding, Grant, IpamSnapshot, Paxos, RangeWant, RawName, RawRange, RingId,
-        SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone, View, ViewId, Want, Weight,
+        Ack, Ballot, Founding, Grant, IpamSnapshot, Paxos, RangeWant, RawName, RawRange, Refusal,
+        RingId, SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone, View, ViewId, Want,
+        Weight,
     },
 };
 use crate::Time;
@@ -71,6 +73,7 @@ pub struct Ipam {
     /// For each asker its want that was served last.
     served: BTreeMap<PeerName, u64>,
     asking: Asking,
+    named: Named,
     consensus: Option<Consensus>,
     removals: Removals,
     /// What others published, checked. Never this node's own.
@@ -331,7 +334,9 @@ impl Ipam {
         let deadline = self.pending.iter().map(|pending| pending.deadline).min();
         let ask = self.asking.current.is_some().then_some(self.asking.retry_at);
         let vote = self.consensus.as_ref().filter(|_| !self.founded).and_then(Consensus::next);
-        [deadline, ask, vote, self.advert_at, self.local.next_warm()].into_iter().flatten().min()
+        let timers =
+            [deadline, ask, self.named.next(), vote, self.advert_at, self.local.next_warm()];
+        timers.into_iter().flatten().min()
     }
 
     /// Brings everything into the state that follows from what is known: each public entry ends
@@ -342,6 +347,7 @@ impl Ipam {
         self.settle_removals(now);
         self.serve_requests(now);
         self.serve_wants();
+        self.refuse();
         self.hand_over();
         self.ask(now);
         self.advertise(now);

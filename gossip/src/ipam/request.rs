@@ -192,12 +192,7 @@ impl Ipam {
         if self.own.owned.contains(number) {
             return None;
         }
-        match self.owner_of(ip) {
-            Some(owner) if owner != self.config.name => {
-                Some(Progress::Failed(AllocateError::OwnedElsewhere { ip, owner }))
-            }
-            _ => Some(Progress::Waits),
-        }
+        Some(Progress::Waits)
     }
 
     /// What a request waits for.
@@ -208,14 +203,21 @@ impl Ipam {
         let missing = pending.wanted.iter().find(|(_, n)| !self.own.owned.contains(*n));
         let empty = pending.within.filter(|_| pending.wanted.is_empty());
         match (missing, empty.filter(|within| self.free_within(within).is_none())) {
-            (Some(&(_, number)), _) => Waiting::Unowned(address(number)),
+            (Some(&(_, number)), _) => {
+                let ip = address(number);
+                match self.owner_of(ip) {
+                    None => Waiting::Unowned(ip),
+                    Some(owner) if self.reachable.contains(&owner) => Waiting::Owner { ip, owner },
+                    Some(owner) => Waiting::OwnerUnreachable { ip, owner },
+                }
+            }
             (None, Some(within)) => Waiting::Subnet(within.subnet),
             (None, None) => self.why_not(),
         }
     }
 
     /// The lowest address of a part of a range that could be handed out at once.
-    fn free_within(&self, within: &Within) -> Option<u128> {
+    pub(super) fn free_within(&self, within: &Within) -> Option<u128> {
         self.local.lowest_free(within.place, within.bounds, &self.own.owned)
     }
 
@@ -242,7 +244,7 @@ impl Ipam {
         numbers.into_iter().map(address).collect()
     }
 
-    fn finish(&mut self, id: RequestId, outcome: Result<Vec<IpNet>, AllocateError>) {
+    pub(super) fn finish(&mut self, id: RequestId, outcome: Result<Vec<IpNet>, AllocateError>) {
         match outcome {
             Ok(_) => self.stats.allocated += 1,
             Err(_) => self.stats.failed += 1,

@@ -10,11 +10,12 @@ use super::{
     consensus::Consensus,
     donate::Asking,
     local::Local,
+    named::Named,
     removal::Removals,
     spans::SpanSet,
     universe::{Universe, show_ranges},
     validate::{self, NO_RING},
-    wire::{Grant, Paxos, RingId, SnapshotV1, Space},
+    wire::{Grant, Paxos, Refusal, RingId, SnapshotV1, Space},
 };
 use crate::Time;
 
@@ -30,6 +31,7 @@ pub(super) struct Own {
     pub(super) next_grant: u64,
     pub(super) leaving: bool,
     pub(super) left: bool,
+    pub(super) refused: Vec<Refusal>,
 }
 
 impl Default for Own {
@@ -44,6 +46,7 @@ impl Default for Own {
             next_grant: 1,
             leaving: false,
             left: false,
+            refused: Vec::new(),
         }
     }
 }
@@ -61,6 +64,7 @@ impl Own {
             next_grant: space.next_grant.max(1),
             leaving: space.leaving,
             left: space.left,
+            refused: Vec::new(),
         }
     }
 }
@@ -96,6 +100,7 @@ impl Ipam {
                 .iter()
                 .map(|(name, seq)| (PeerName::from_bytes(*name), *seq))
                 .collect(),
+            named: Named::default(),
             asking: Asking { seq: saved.want_seq, ..Asking::default() },
             spaces: BTreeMap::new(),
             wants: BTreeMap::new(),
@@ -180,6 +185,7 @@ impl Ipam {
             view: self.removals.id(),
             leaving: self.own.leaving,
             left: self.own.left,
+            refused: self.own.refused.clone(),
             owned: self.own.owned.iter().collect(),
             grants: self.own.grants.clone(),
             accepted: self.own.accepted.iter().map(|(name, n)| (*name.as_bytes(), *n)).collect(),

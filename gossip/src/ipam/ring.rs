@@ -88,6 +88,13 @@ pub(super) fn fold(claims: &[Claim], me: PeerName) -> Vec<Segment> {
     segments
 }
 
+/// The segments that have addresses from `start` to `end`.
+pub(super) fn overlapping(segments: &[Segment], start: u128, end: u128) -> &[Segment] {
+    let from = segments.partition_point(|segment| segment.end < start);
+    let to = segments.partition_point(|segment| segment.start <= end);
+    segments.get(from..to).unwrap_or_default()
+}
+
 /// The segment that holds `number`.
 pub(super) fn find(segments: &[Segment], number: u128) -> Option<&Segment> {
     let after = segments.partition_point(|segment| segment.start <= number);

@@ -211,6 +211,20 @@ pub enum Waiting {
     Full,
     /// An address that was asked for by name and that no known node owns.
     Unowned(IpAddr),
+    /// An address that was asked for by name, from its owner.
+    Owner {
+        /// The address.
+        ip: IpAddr,
+        /// Its owner, which was asked or will be in a moment.
+        owner: PeerName,
+    },
+    /// An address that was asked for by name and whose owner cannot be reached.
+    OwnerUnreachable {
+        /// The address.
+        ip: IpAddr,
+        /// Its owner.
+        owner: PeerName,
+    },
     /// A free address of a part of the range.
     Subnet(IpNet),
     /// Nothing will come: this node was removed, from the named one.
@@ -237,6 +251,12 @@ impl Waiting {
                 "waiting for free addresses: all of the range are in use or were just freed".into()
             }
             Self::Unowned(ip) => format!("waiting for an owner of {ip}"),
+            Self::Owner { ip, owner } => {
+                format!("waiting for {ip} from its owner {}", nick(*owner))
+            }
+            Self::OwnerUnreachable { ip, owner } => {
+                format!("waiting for {ip}, whose owner {} cannot be reached", nick(*owner))
+            }
             Self::Subnet(subnet) => format!("waiting for a free address of {subnet}"),
             Self::Removed(by) => format!(
                 "this node was removed from the ring by {}; run `weft reset` to join anew under another identity",

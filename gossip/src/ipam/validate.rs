@@ -27,6 +27,8 @@ pub(super) fn space(
         || space.grants.len() > MAX_GRANTS
         || space.accepted.len() > MAX_GRANTERS
         || space.free.len() > MAX_RANGES
+        || space.refused.len() > MAX_REFUSED
+        || space.refused.iter().any(|refusal| refusal.holder.len() > MAX_HOLDER)
     {
         return Err(Misbehaved::TooLong(origin));
     }
@@ -68,8 +70,14 @@ pub(super) fn want(origin: PeerName, want: &Want, universe: &Universe) -> Result
     let places = want.ranges.iter().map(|range| range.range);
     let unordered = places.clone().zip(places.clone().skip(1)).any(|(a, b)| a >= b);
     let unknown = places.clone().any(|place| universe.get(usize::from(place)).is_none());
+    let outside = want.ranges.iter().any(|part| {
+        part.within.is_some_and(|(start, end)| {
+            let place = universe.range_of(start, end).map(|(place, _)| place);
+            place != Some(usize::from(part.range))
+        })
+    });
     let nothing = want.ranges.is_empty() || want.ranges.iter().any(|range| range.count == 0);
-    if unordered || unknown || nothing || want.donor == *origin.as_bytes() {
+    if unordered || unknown || outside || nothing || want.donor == *origin.as_bytes() {
         return Err(Misbehaved::WantWrong(origin));
     }
     Ok(())

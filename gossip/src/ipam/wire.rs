@@ -72,6 +72,8 @@ pub struct Space {
     pub accepted: Vec<(RawName, u64)>,
     /// The number that the next grant will carry.
     pub next_grant: u64,
+    /// What others ask for by name and cannot have. It follows from the rest, and means nothing on disk.
+    pub refused: Vec<Refusal>,
     /// Addresses free for use, for each range in order; at most `u64::MAX`. Told with a delay.
     pub free: Vec<u64>,
     /// Addresses of the first range in use. Told with a delay.
@@ -98,6 +100,24 @@ pub struct RangeWant {
     pub count: u64,
     /// Whether somebody waits for an address, so that the donor shall give its last one if need be.
     pub urgent: bool,
+    /// The first and the last address of the part that they must be from; one and the same to have
+    /// exactly that address. `None` for any of the range.
+    pub within: Option<(u128, u128)>,
+}
+
+/// A donor's word that what a [`Want`] asks for by name cannot be had from it now.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Refusal {
+    /// Who asked.
+    pub to: RawName,
+    /// By which want.
+    pub seq: u64,
+    /// The first address asked for.
+    pub start: u128,
+    /// The last address asked for.
+    pub end: u128,
+    /// Who uses the address on the donor, for people; empty where a part of a range was asked for.
+    pub holder: String,
 }
 
 /// The name of a state of removals: who is removed, and by whose word.

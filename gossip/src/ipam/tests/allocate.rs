@@ -109,18 +109,6 @@ fn addresses_asked_for_by_name() {
 }
 
 #[test]
-fn an_address_of_another_node_is_refused_by_its_owner_s_name() {
-    let mut world = World::founded(2, &["10.32.0.0/24"]);
-    world.mingle();
-    let theirs = world.hosts[1].ipam.routes();
-    let start = theirs.iter().find(|route| route.owner == name(1)).unwrap().start;
-    let id = world.ask_for(0, "a", &[&format!("{start}/24")]);
-    let error = refused(&world, id);
-    assert_eq!(error, AllocateError::OwnedElsewhere { ip: start, owner: name(1) });
-    assert!(error.to_string().contains(&name(1).short()));
-}
-
-#[test]
 fn a_crash_keeps_what_was_answered() {
     let mut world = alone(&["10.32.0.0/24"]);
     let a = world.ask(0, "a");

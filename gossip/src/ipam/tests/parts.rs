@@ -138,13 +138,14 @@ proptest! {
             }).collect(),
             accepted: accepted.into_iter().map(|(by, number)| (raw(by), number)).collect(),
             next_grant,
+            refused: vec![Refusal { to: raw(0), seq: want.1, start: base, end: base + 1, holder: "x".into() }],
             free: vec![want.1],
             active: want.1,
         };
         let ballot = Ballot { round, by: raw(1) };
         let founding = Founding { founders: vec![raw(0), raw(1)], nonce: [0; 16] };
         let paxos = Paxos { electorate: u32::from(want.0), promised: ballot, accepted: Some((ballot, founding)) };
-        let range = RangeWant { range: want.0, count: want.1, urgent: want.2 };
+        let range = RangeWant { range: want.0, count: want.1, urgent: want.2, within: want.2.then_some((base + 1, base + u128::from(want.0))) };
         let asked = Want { seq: next_grant, donor: raw(0), ranges: vec![range] };
         ipam.handle_reachable(&BTreeSet::from([name(1)]), Time::START);
         for _ in 0..2 {

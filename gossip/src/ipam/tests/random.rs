@@ -16,6 +16,13 @@ enum Op {
         host: usize,
         key: u8,
     },
+    /// An address by name if `part` is 32, else any of the part of the range around it.
+    AskFor {
+        host: usize,
+        key: u8,
+        number: u8,
+        part: u8,
+    },
     Release {
         host: usize,
         key: u8,
@@ -39,6 +46,8 @@ fn op(hosts: usize) -> impl Strategy<Value = Op> {
         8 => (host.clone(), host.clone(), 0..4_usize)
             .prop_map(|(from, to, back)| Op::Hear { from, to, back }),
         4 => (host.clone(), 0..5_u8).prop_map(|(host, key)| Op::Ask { host, key }),
+        2 => (host.clone(), 0..5_u8, 0..32_u8, 29..33_u8)
+            .prop_map(|(host, key, number, part)| Op::AskFor { host, key, number, part }),
         2 => (host.clone(), 0..5_u8).prop_map(|(host, key)| Op::Release { host, key }),
         2 => (0..20_u64).prop_map(|seconds| Op::Pass { seconds }),
         2 => (host.clone(), any::<u8>()).prop_map(|(host, mask)| Op::Reach { host, mask }),
@@ -73,6 +82,15 @@ fn apply(world: &mut World, history: &History, op: &Op) {
             let deadline = now + Duration::from_secs(30);
             let ipam = &mut world.hosts[host].ipam;
             ipam.allocate(&format!("{host}/{key}"), Request::default(), deadline, now);
+        }
+        Op::AskFor { host, key, number, part } => {
+            let deadline = now + Duration::from_secs(30);
+            let near = net(&format!("10.32.0.{number}/{part}"));
+            let request = match part {
+                32 => Request { wanted: vec![near], within: None },
+                _ => Request { wanted: Vec::new(), within: Some(near) },
+            };
+            world.hosts[host].ipam.allocate(&format!("{host}/{key}"), request, deadline, now);
         }
         Op::Release { host, key } => {
             world.hosts[host].ipam.release(&format!("{host}/{key}"), now);
