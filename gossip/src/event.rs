@@ -38,8 +38,8 @@ pub enum Event {
     MembersChanged,
     /// [`crate::Node::routes`] may answer differently.
     RoutesChanged,
-    /// A Pod must stop using its addresses: they belong to another node, because this node was removed
-    /// or got them from one that was. They are no longer among [`crate::Node::allocations`].
+    /// A Pod must stop using its addresses: they belong to another node, because this node was removed,
+    /// got them from one that was, or gave them away before its disk lost that. They are no longer among [`crate::Node::allocations`].
     Fenced {
         /// The owner of the addresses on this node.
         key: String,

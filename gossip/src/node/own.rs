@@ -364,11 +364,7 @@ impl Node {
             return;
         };
         for (key, addresses) in self.ipam.adopt(space, now) {
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            self.events.push_back(Event::Warning(format!(
-                "{key} lost {}: this node gave the address away before its disk lost that",
-                addresses.join(", ")
-            )));
+            self.events.push_back(Event::Fenced { key, addresses });
         }
     }
 

@@ -98,6 +98,9 @@ pub struct Attachment {
     /// Those of the addresses that are masqueraded outside the mesh.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masqueraded: Vec<IpAddr>,
+    /// Why the interface is cut off: its addresses are void. It can only be detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced: Option<String>,
 }
 
 /// What the wiring needs to know.

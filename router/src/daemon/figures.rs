@@ -122,6 +122,8 @@ fn ipam(snapshot: &mut Snapshot, engine: &Engine, now: Time) {
     snapshot.gauge("peers", "Peers known, this node counted", as_u64(status.router.peers));
     snapshot.gauge("ipam_owned", "Addresses this node owns", status.ipam.owned);
     snapshot.gauge("ipam_active", "Addresses in use on this node", status.ipam.active);
+    let fenced = as_u64(engine.fenced_count());
+    snapshot.gauge("ipam_fenced", "Pods that are cut off, their addresses being void", fenced);
     snapshot.gauge("ready", "1 when a Pod could be served", u64::from(status.ready));
     snapshot.gauge("warnings", "Warnings in weft status", as_u64(status.warnings.len()));
 }

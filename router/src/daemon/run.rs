@@ -18,7 +18,7 @@ use super::api::{Call, Command, ControlSocket};
 use super::clock::Clock;
 use super::engine::{CallId, Engine, LinkInfo, Output, Reply, Verdict};
 use super::error::LaunchError;
-use super::host::{Bridge, HostDone, Outbound};
+use super::host::{Bridge, CutDone, HostDone, Outbound, Scissors};
 use super::links::{LinkEvent, Links, NewLink};
 use super::store::{Saved, Store, StoreError, Writer};
 use super::{figures, tables};
@@ -34,6 +34,7 @@ pub(super) struct Inputs {
     pub(super) data: mpsc::Receiver<DataEvent>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) host: mpsc::Receiver<HostDone>,
+    pub(super) cut: mpsc::Receiver<CutDone>,
 }
 
 /// What a running node is made of.
@@ -47,6 +48,7 @@ pub(super) struct Parts {
     pub(super) store: Store,
     pub(super) bridge: Bridge,
     pub(super) outbound: Outbound,
+    pub(super) scissors: Scissors,
     pub(super) socket: ControlSocket,
     pub(super) name: PeerName,
     pub(super) ranges: Vec<IpNet>,
@@ -85,6 +87,10 @@ impl Running {
                 Some(HostDone { token, result }) = inputs.host.recv() => {
                     let now = self.parts.clock.now();
                     self.parts.engine.handle_host(token, result, now);
+                }
+                Some(CutDone { token, result }) = inputs.cut.recv() => {
+                    let now = self.parts.clock.now();
+                    self.parts.engine.handle_cut_off(token, result, now);
                 }
                 () = tokio::time::sleep(sleep) => {
                     let now = self.parts.clock.now();
@@ -199,8 +205,18 @@ impl Running {
     /// Carries out what the engine asks for, in its order.
     fn carry_out(&mut self) {
         let now = self.parts.clock.now();
-        let Parts { engine, links, dataplane, writer, tables, name, ranges, outbound, .. } =
-            &mut self.parts;
+        let Parts {
+            engine,
+            links,
+            dataplane,
+            writer,
+            tables,
+            name,
+            ranges,
+            outbound,
+            scissors,
+            ..
+        } = &mut self.parts;
         if engine.take_tables_changed() {
             tables.store(Arc::new(tables::build(*name, ranges, engine, links)));
         }
@@ -215,6 +231,7 @@ impl Running {
                     let _ = dataplane.probe(peer, link);
                 }
                 Output::Host { token, state } => outbound.set(token, state),
+                Output::CutOff { token, ports } => scissors.cut(token, ports),
                 Output::Policy { token, state } => {
                     // Nothing enforces yet: it counts as done.
                     tracing::debug!(ports = state.ports.len(), "what is to be enforced");

@@ -18,7 +18,7 @@ use super::api::{self, ControlSocket, Door};
 use super::clock::Clock;
 use super::engine::{Engine, Restored, Settings};
 use super::error::LaunchError;
-use super::host::{self, Bridge, Outbound, TAP_NAME};
+use super::host::{self, Bridge, Outbound, Scissors, TAP_NAME};
 use super::links::Links;
 use super::predecessor::once_free;
 use super::run::{Inputs, Running};
@@ -92,6 +92,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let ports: Vec<String> = restored
         .attachments
         .iter()
+        .filter(|a| a.fenced.is_none())
         .map(|a| weft_cni_shim::wire::host_ifname(&a.container, &a.ifname))
         .collect();
     bridge.replug(&ports).await?;
@@ -101,6 +102,8 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let (data_events, data_in) = mpsc::channel(EVENTS);
     let (commands, commands_in) = mpsc::channel(EVENTS);
     let (host_events, host_in) = mpsc::channel(EVENTS);
+    let (cut_events, cut_in) = mpsc::channel(EVENTS);
+    let scissors = Scissors::start(bridge.clone(), cut_events);
     let outbound = Outbound::start(bridge.clone(), config.ipalloc_range.clone(), host_events);
 
     // A probe whose answer finds the queue full is sent again.
@@ -142,6 +145,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         data: data_in,
         commands: commands_in,
         host: host_in,
+        cut: cut_in,
     };
     Ok(Running::new(super::run::Parts {
         clock,
@@ -153,6 +157,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         store,
         bridge,
         outbound,
+        scissors,
         socket,
         name: identity.name(),
         ranges: config.ipalloc_range,

@@ -17,7 +17,8 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
     let mut slots: BTreeMap<PeerName, PeerSlot> = BTreeMap::new();
     let mut peers = Vec::new();
     let mut sessions = Vec::new();
-    for (name, link) in engine.links() {
+    // While Pods with void addresses are still plugged in, nobody is a peer.
+    for (name, link) in engine.links().filter(|_| !engine.is_apart()) {
         let Some(session) = links.session(link.id) else { continue };
         slots.insert(name, PeerSlot(peers.len()));
         peers.push(PeerPath { name, sealer: session.sealer.clone(), path: link.address });
@@ -49,7 +50,7 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
 /// The MACs of the Pods on this node, and of the host where it has addresses.
 fn local(engine: &Engine) -> Vec<(IpAddr, Mac)> {
     let mut local = Vec::new();
-    for attachment in engine.attachments() {
+    for attachment in engine.attachments().filter(|attachment| attachment.fenced.is_none()) {
         // The interface has the MAC of its first address, whatever further addresses it has.
         if let Some(first) = attachment.ips.first() {
             let host = attachment.container == EXPOSED;

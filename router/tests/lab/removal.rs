@@ -150,3 +150,67 @@ fn a_removal_names_whom_it_waits_for_and_force_is_shown() {
         assert!(!text.contains("waits for"), "{text}");
     }
 }
+
+#[test]
+fn a_removed_node_that_returns_cuts_its_pods_off_and_says_so() {
+    let lab = Lab::mesh("returns");
+    let one = lab.pod(1, "a");
+    let void = lab.pod(3, "a");
+    lab.pod(3, "b");
+    lab.await_ping(1, "a", &void);
+    lab.await_ping(3, "b", &void);
+    let gone = name(&lab, 3);
+
+    lab.ok(["partition", "1,2", "3"]);
+    // The removed node knows nothing of it and goes on.
+    lab.ok(["weft", "1", "rmpeer", &gone]);
+    await_same_ring(&lab, &[1, 2], std::slice::from_ref(&gone));
+    lab.await_ping(3, "b", &void);
+
+    lab.ok(["heal"]);
+    eventually("the removed node told", 2 * PATIENCE, || {
+        let status = lab.status(3)?;
+        let text = status["warnings"].to_string();
+        let told = ["removed from the ring on", "(h1) at 20", "run `weft reset`", "is cut off"];
+        if told.iter().all(|words| text.contains(words)) && status["ipam"]["owned"] == 0 {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    });
+    let container = lab.pod_namespace(3, "a");
+    let words = format!("Pod default/a (eth0 of {container}) is cut off");
+    assert!(lab.log(3).contains(&words), "{}", lab.log(3));
+    let ps = lab.ps(3).expect("the daemon answers");
+    let rows = ps.as_array().expect("ps is a list");
+    assert!(rows.len() == 2 && rows.iter().all(|row| row["fenced"].is_string()), "{ps}");
+    let table = lab.ok(["weft", "3", "ps"]);
+    assert!(table.lines().all(|line| line.ends_with("- cut off!")), "{table}");
+    eventually("ports down", PATIENCE, || {
+        let links = lab.exec(3, &["ip", "-brief", "link"]).stdout;
+        let ports: Vec<_> = links.lines().filter(|line| line.starts_with("wv")).collect();
+        let cut = |line: &&str| !line.contains(" UP ") && !line.contains(",UP");
+        if ports.len() == 2 && ports.iter().all(cut) { Ok(()) } else { Err(links.clone()) }
+    });
+    for (host, address) in [(3, &void), (1, &void)] {
+        let pod = if host == 3 { "b" } else { "a" };
+        let ping = lab.podexec(host, pod, &["ping", "-n", "-c", "1", "-W", "1", address]);
+        assert_ne!(ping.code, 0, "a Pod with a void address answers: {}", ping.stdout);
+    }
+    let check = lab.lab(["podcheck", "3", "a"]);
+    assert_ne!(check.code, 0, "the plugin's CHECK finds a cut-off Pod well");
+
+    // A restart changes nothing of it, and the void Pods can be deleted.
+    lab.ok(["kill", "3", "-9"]);
+    lab.launch(3, &["h2"]);
+    let ps = lab.ps(3).expect("the daemon answers");
+    assert!(ps[0]["fenced"].is_string() && ps[1]["fenced"].is_string(), "{ps}");
+    let ping = lab.podexec(3, "b", &["ping", "-n", "-c", "1", "-W", "1", &void]);
+    assert_ne!(ping.code, 0, "plugged in again after a restart: {}", ping.stdout);
+    lab.ok(["unpod", "3", "a"]);
+    assert_eq!(lab.ps(3).expect("the daemon answers").as_array().map(Vec::len), Some(1));
+    let refused = lab.lab(["pod", "3", "c"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.stderr.contains("weft reset"), "{}", refused.stderr);
+    lab.await_ping(1, "a", &one);
+}

@@ -27,6 +27,9 @@ pub(in crate::cli) fn ps(attachments: &[Attachment]) -> String {
             let namespace = row.namespace.as_deref().unwrap_or("-");
             line.push_str(&format!(" {}/{}", clean(namespace), clean(pod)));
         }
+        if row.fenced.is_some() {
+            line.push_str(" - cut off!");
+        }
         text.push_str(line.trim_end());
         text.push('\n');
     }

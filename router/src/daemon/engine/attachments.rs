@@ -1,10 +1,10 @@
 //! Pods' interfaces: who has which addresses, and the calls that wait for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use tracing::{info, warn};
+use tracing::info;
 use weft_api::attach::{
     AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply, EXPOSED, Outbound,
 };
@@ -13,6 +13,7 @@ use weft_dataplane::mac_for;
 use weft_gossip::Time;
 use weft_gossip::ipam::{AllocateError, Request, RequestId};
 
+use super::fence::pod;
 use super::{ATTACH_DEADLINE, CallId, Engine, Kind, Output, Reply};
 
 /// The attachments by (container, ifname), and the requests for addresses under way.
@@ -38,6 +39,10 @@ impl Attachments {
 
     pub(super) fn get(&self, key: &(String, String)) -> Option<&Attachment> {
         self.standing.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &(String, String)) -> Option<&mut Attachment> {
+        self.standing.get_mut(key)
     }
 
     pub(super) fn insert(&mut self, attachment: Attachment) {
@@ -94,6 +99,12 @@ impl Engine {
         if let Some(standing) =
             self.attachments.standing.get(&key(&request.container, &request.ifname))
         {
+            if let Some(why) = &standing.fenced {
+                let message = format!("{} is cut off: {why}: detach it first", pod(standing));
+                let body = ErrorBody { code: ErrorCode::Conflict, message };
+                self.outputs.push_back(Output::Reply { call, result: Err(body) });
+                return;
+            }
             let asked_for_others =
                 request.ips.iter().any(|ip| !standing.ips.iter().any(|s| s.addr() == ip.addr()));
             let result = if asked_for_others {
@@ -141,9 +152,17 @@ impl Engine {
                 return;
             }
         };
+        let allocation = allocation_key(&request.container, &request.ifname);
+        if !self.is_allocated(&allocation, &ips) {
+            // Lost again before it was told to anyone.
+            let message = format!("{} became another node's just now: try again", join(&ips));
+            let body = ErrorBody { code: ErrorCode::NotReady, message };
+            self.outputs.push_back(Output::Reply { call, result: Err(body) });
+            return;
+        }
         let Some(first) = ips.first() else {
             // The allocator gives one address per range, and there is at least one range.
-            self.node.release(&allocation_key(&request.container, &request.ifname), now);
+            self.node.release(&allocation, now);
             return;
         };
         let (gateways, masqueraded) = match &request.outbound {
@@ -162,6 +181,7 @@ impl Engine {
             network: request.network,
             gateways,
             masqueraded,
+            fenced: None,
         };
         info!(container = attachment.container, ips = join(&attachment.ips), "attached");
         let reply = self.reply_for(attachment.clone());
@@ -232,29 +252,15 @@ impl Engine {
     }
 
     /// Frees addresses that no attachment holds: a crash came between the two files, and nobody was
-    /// told of them. Names attachments whose addresses are gone.
+    /// told of them.
     pub(super) fn release_orphans(&mut self, now: Time) {
-        let allocated: BTreeMap<String, Vec<IpNet>> =
-            self.node.allocations().map(|(key, ips)| (key.to_owned(), ips)).collect();
-        for key in allocated.keys() {
-            let held =
-                self.attachments.iter().any(|a| allocation_key(&a.container, &a.ifname) == *key);
-            if !held {
-                info!(key, "freeing addresses that were never handed out");
-                self.node.release(key, now);
-            }
-        }
-        for attachment in self.attachments.iter() {
-            let key = allocation_key(&attachment.container, &attachment.ifname);
-            let held: Vec<IpAddr> =
-                allocated.get(&key).into_iter().flatten().map(IpNet::addr).collect();
-            if attachment.ips.iter().any(|ip| !held.contains(&ip.addr())) {
-                warn!(
-                    container = attachment.container,
-                    ips = join(&attachment.ips),
-                    "this Pod's address is not this node's any more: restart the Pod"
-                );
-            }
+        let known: BTreeSet<String> =
+            self.attachments.iter().map(|a| allocation_key(&a.container, &a.ifname)).collect();
+        let allocated = self.node.allocations().map(|(key, _)| key.to_owned());
+        let orphans: Vec<String> = allocated.filter(|key| !known.contains(key)).collect();
+        for key in orphans {
+            info!(key, "freeing addresses that were never handed out");
+            self.node.release(&key, now);
         }
     }
 

@@ -118,7 +118,8 @@ impl Engine {
     /// `weft hide`: takes the host's addresses away and frees them. Refused while a Pod on this host
     /// has one of them as its gateway: it could be a Pod's own next.
     pub(in crate::daemon) fn hide(&mut self, call: CallId, now: Time) {
-        let users = self.attachments.iter().filter(|a| !a.gateways.is_empty()).count();
+        let goes_out = |a: &&Attachment| !a.gateways.is_empty() && a.fenced.is_none();
+        let users = self.attachments.iter().filter(goes_out).count();
         let busy = matches!(self.exposure.stage, Stage::Allocating(_) | Stage::Saving(_));
         if users > 0 || busy || !self.exposure.waiting.is_empty() {
             let message = if users > 0 {
@@ -220,7 +221,12 @@ impl Engine {
         if self.exposure.stage != Stage::Allocating(id) {
             return false;
         }
+        let own = allocation_key(EXPOSED, &self.settings.bridge);
         match result {
+            Ok(ips) if !self.is_allocated(&own, ips) => {
+                self.exposure.stage = Stage::Hidden;
+                self.fail_waiters(&lost());
+            }
             Ok(ips) => {
                 let attachment = Attachment {
                     container: EXPOSED.to_owned(),
@@ -240,6 +246,30 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// The host's addresses are another node's now: the bridge gives them up. The next who needs some
+    /// has others.
+    pub(super) fn lose_exposure(&mut self) {
+        if let Some(own) = self.attachments.remove(&key(EXPOSED, &self.settings.bridge)) {
+            warn!(ips = join(&own.ips), "the host's own address is another node's now");
+        }
+        self.exposure.stage = Stage::Hidden;
+        self.fail_waiters(&lost());
+        self.tell_host();
+    }
+
+    /// Pods whose way out leads through an address that the host lost, for status.
+    pub(super) fn gateway_warning(&self) -> Option<String> {
+        let own: Vec<IpAddr> =
+            self.exposed().into_iter().flat_map(|own| own.ips.iter().map(IpNet::addr)).collect();
+        let lost = |a: &&Attachment| {
+            a.fenced.is_none() && a.gateways.iter().any(|gateway| !own.contains(gateway))
+        };
+        let count = self.attachments.iter().filter(lost).count();
+        (count > 0).then(|| {
+            format!("{count} Pods go out through an address that the host lost: make them anew")
+        })
     }
 
     /// The attachments are on disk up to `token`.
@@ -268,7 +298,8 @@ impl Engine {
 
     fn host_state(&self) -> HostState {
         let Some(own) = self.exposed() else { return HostState::default() };
-        let outbound = || self.attachments.iter().filter(|a| !a.gateways.is_empty());
+        let outbound =
+            || self.attachments.iter().filter(|a| !a.gateways.is_empty() && a.fenced.is_none());
         // Once it is on it stays until the host is hidden: Pods that come and go are no reason to
         // make and remove a table.
         let masquerade =
@@ -329,6 +360,11 @@ impl Engine {
         }
         self.settle(now);
     }
+}
+
+fn lost() -> ErrorBody {
+    let message = "the host's own address became another node's just now: try again".to_owned();
+    ErrorBody { code: ErrorCode::NotReady, message }
 }
 
 fn internal(message: String) -> ErrorBody {

@@ -11,6 +11,7 @@
 
 mod attachments;
 mod expose;
+mod fence;
 mod output;
 mod peers;
 mod policy;
@@ -38,6 +39,8 @@ use super::store::Kind;
 use attachments::Attachments;
 use expose::Exposure;
 pub(super) use expose::{HostState, refuse_own};
+pub(super) use fence::CutPort;
+use fence::Fence;
 pub(super) use output::{CallId, Output, Reply};
 pub(super) use peers::{LinkInfo, Verdict};
 use peers::{PeerLink, Peers};
@@ -98,6 +101,7 @@ pub(super) struct Engine {
     enforcement: Enforcement,
     rejoin: Rejoin,
     removals: Removals,
+    fence: Fence,
     outputs: VecDeque<Output>,
     /// Answers that wait for a write, by its token.
     unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
@@ -132,6 +136,7 @@ impl Engine {
             enforcement: Enforcement::default(),
             rejoin: Rejoin::new(restored.peers),
             removals: Removals::default(),
+            fence: Fence::default(),
             outputs: VecDeque::new(),
             unsaved: BTreeMap::new(),
             next_token: 0,
@@ -140,6 +145,9 @@ impl Engine {
             settings,
         };
         engine.release_orphans(now);
+        engine.fence_later();
+        engine.fence_due();
+        engine.cut_off();
         engine.restore_exposure();
         engine.tell_policy_changes();
         let targets = match restored.targets {
@@ -266,6 +274,7 @@ impl Engine {
             while let Some(event) = self.node.poll_event() {
                 self.handle_event(event, now);
             }
+            self.fence_due();
             while let Some(endpoint) = self.connector.poll_dial(now) {
                 self.outputs.push_back(Output::Dial(endpoint));
             }
@@ -283,9 +292,9 @@ impl Engine {
             }
             Event::RoutesChanged => self.tables_changed = true,
             Event::Fenced { key, addresses } => {
-                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                let addresses = addresses.join(", ");
-                warn!("{key} must not use {addresses} any more: another node has them now");
+                let addresses = attachments::join(&addresses);
+                tracing::debug!(key, addresses, "addresses in use here are another node's now");
+                self.fence_later();
             }
             Event::Warning(text) => warn!("{text}"),
         }

@@ -9,7 +9,7 @@ use weft_api::peers::{RemoveReply, TargetsReply};
 use weft_crypto::PeerName;
 use weft_gossip::Endpoint;
 
-use super::HostState;
+use super::{CutPort, HostState};
 use crate::daemon::links::LinkId;
 use crate::daemon::policy::PolicyState;
 use crate::daemon::store::Kind;
@@ -47,6 +47,9 @@ pub(in crate::daemon) enum Output {
     /// Have the kernel enforce this; then [`super::Engine::handle_policy`] with the token. Of
     /// several, the last one counts.
     Policy { token: u64, state: Arc<PolicyState> },
+    /// Cut these ports off; then [`super::Engine::handle_cut_off`] with the token. Of several, the
+    /// last one counts.
+    CutOff { token: u64, ports: Vec<CutPort> },
     /// Answer a call.
     Reply { call: CallId, result: Result<Reply, ErrorBody> },
 }

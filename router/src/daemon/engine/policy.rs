@@ -58,9 +58,11 @@ impl Engine {
         }
     }
 
-    /// The attachments of Pods, the host's own left out.
+    /// The attachments of Pods, the host's own and those that are cut off left out.
     fn pods(&self) -> impl Iterator<Item = &Attachment> {
-        self.attachments.iter().filter(|attachment| attachment.container != EXPOSED)
+        self.attachments
+            .iter()
+            .filter(|attachment| attachment.container != EXPOSED && attachment.fenced.is_none())
     }
 
     /// Answers a call once what has been told so far is enforced.

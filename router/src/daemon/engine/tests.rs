@@ -1,6 +1,7 @@
 //! The engine without a network: what it asks for, and in which order.
 
 mod expose;
+mod fence;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,10 @@ fn at(seconds: u64) -> Time {
 
 /// An engine that has founded the ring, its first snapshot saved.
 fn founder(n: u8, restored: Restored) -> Engine {
+    engine(n, Init::Founder, restored)
+}
+
+fn engine(n: u8, init: Init, restored: Restored) -> Engine {
     let settings = Settings {
         name: identity(n).name(),
         nickname: format!("h{n}"),
@@ -44,7 +49,7 @@ fn founder(n: u8, restored: Restored) -> Engine {
         boot_id: 1,
         port: 6783,
         ranges: settings.ranges.clone(),
-        init: Init::Founder,
+        init,
         targets: 1,
         cool_down: Duration::from_secs(30),
     };
@@ -71,6 +76,7 @@ fn drain(
                 engine.handle_saved(kind, token, now);
             }
             Output::Host { token, .. } => engine.handle_host(token, Ok(()), now),
+            Output::CutOff { token, .. } => engine.handle_cut_off(token, Ok(()), now),
             Output::Policy { token, .. } => engine.handle_policy(token, Ok(()), now),
             other => left.push(other),
         }

@@ -67,6 +67,8 @@ impl Engine {
         warnings.extend(self.data_failure.clone());
         warnings.extend(self.exposure.warning());
         warnings.extend(self.own_removal_warning());
+        warnings.extend(self.fence_warnings());
+        warnings.extend(self.gateway_warning());
         warnings.extend(self.removal_warnings());
         warnings
     }

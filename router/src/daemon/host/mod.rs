@@ -4,6 +4,7 @@
 
 mod addresses;
 mod bridge;
+mod cut;
 mod masquerade;
 mod outbound;
 mod routes;
@@ -14,6 +15,7 @@ use rtnetlink::Handle;
 use rtnetlink::packet_route::AddressFamily;
 
 pub(super) use bridge::{Bridge, TAP_NAME};
+pub(super) use cut::{CutDone, Scissors};
 pub(super) use outbound::{HostDone, Outbound};
 pub(super) use routes::{overlapping_route, underlay_mtu};
 
