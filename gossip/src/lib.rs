@@ -34,7 +34,7 @@ pub use crate::{
     connect::{Attempt, AttemptState, Connector, ConnectorConfig, DialError, Endpoint, Retry},
     error::{MessageError, RestoreError},
     event::{Event, Persist, Transmit},
-    membership::{LinkView, Member},
+    membership::{LinkState, LinkView, Member},
     node::Node,
     record::{Key, Kind, Record, RecordError, SignedRecord},
     stats::Stats,

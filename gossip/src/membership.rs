@@ -38,8 +38,32 @@ pub struct LinkView {
     pub address: SocketAddr,
     /// Whether the reporter dialled.
     pub outbound: bool,
-    /// Whether the reporter has seen data packets go both ways.
-    pub established: bool,
+    /// How the reporter's data packets get there.
+    pub state: LinkState,
+}
+
+/// How data packets get along a link, as one end tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum LinkState {
+    /// Nothing is known yet.
+    Pending,
+    /// Straight to the other end, with a round-trip time of this class: class `n` stands for 250 µs
+    /// times 2^n. A coarse measure, so that it rarely changes.
+    Direct(u8),
+    /// Through other nodes: the link does not carry packets of third parties.
+    Relayed,
+    /// Not at all, at this moment.
+    Dead,
+}
+
+impl LinkState {
+    /// Whether data packets go both ways.
+    pub fn is_established(self) -> bool {
+        match self {
+            Self::Direct(_) | Self::Relayed => true,
+            Self::Pending | Self::Dead => false,
+        }
+    }
 }
 
 /// The value of a record of [`crate::Kind::NODE`].
@@ -61,7 +85,7 @@ pub(crate) struct LinkInfo {
     pub(crate) peer: [u8; 32],
     pub(crate) address: SocketAddr,
     pub(crate) outbound: bool,
-    pub(crate) established: bool,
+    pub(crate) state: LinkState,
 }
 
 impl NodeInfo {
@@ -102,7 +126,7 @@ impl Links {
                 peer: PeerName::from_bytes(link.peer),
                 address: link.address,
                 outbound: link.outbound,
-                established: link.established,
+                state: link.state,
             })
             .collect()
     }

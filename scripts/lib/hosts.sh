@@ -147,6 +147,61 @@ lab_status() {
     if in_ns "$(switch_ns)" nft list table bridge weft_lab >/dev/null 2>&1; then say "partitioned: $(cat "$(lab_dir)/partition")"; fi
 }
 
+# lab_cut A B [--one-way]: what A and B send to each other is dropped without a word; one way: what A sends to B.
+lab_cut() {
+    local from to
+    from=$(host_number "$1")
+    to=$(host_number "$2")
+    [[ $from != "$to" ]] || usage_error "cut: two different hosts"
+    [[ ${3:-} == '' || $3 == --one-way ]] || usage_error "cut: unknown flag $3"
+    {
+        printf 'add table bridge weft_lab\n'
+        printf 'add chain bridge weft_lab forward { type filter hook forward priority 0; policy accept; }\n'
+        printf 'add rule bridge weft_lab forward iifname h%s oifname h%s drop\n' "$from" "$to"
+        [[ ${3:-} == --one-way ]] || printf 'add rule bridge weft_lab forward iifname h%s oifname h%s drop\n' "$to" "$from"
+    } | in_ns "$(switch_ns)" nft -f -
+    printf '%s\n' "$*" >>"$(lab_dir)/partition"
+}
+
+# lab_shape SHAPE: who can reach whom from here on, whatever is cut and healed later.
+lab_shape() {
+    local shape=$1 host other pairs=() rule
+    case $shape in
+    mesh) ;;
+    line | star)
+        for host in $(lab_hosts); do
+            for other in $(lab_hosts); do
+                case $shape in
+                line) ((host - other > 1 || other - host > 1)) || continue ;;
+                star) ((host != other && host != 1 && other != 1)) || continue ;;
+                esac
+                pairs+=("\"h$host\" . \"h$other\"")
+            done
+        done
+        ((${#pairs[@]})) || usage_error "a $shape needs at least three hosts"
+        rule="iifname . oifname { $(IFS=,; printf '%s' "${pairs[*]}") } drop"
+        ;;
+    lossy | lossy=*)
+        local percent=${shape#lossy}
+        percent=${percent#=}
+        percent=${percent:-5}
+        [[ $percent =~ ^[0-9]{1,2}$ ]] || usage_error "lossy: a loss from 0 to 99 per cent"
+        rule="numgen random mod 100 < $percent drop"
+        ;;
+    *) usage_error "no shape '$shape': mesh, line, star, lossy[=PERCENT]" ;;
+    esac
+    in_ns "$(switch_ns)" nft delete table bridge weft_shape 2>/dev/null || true
+    [[ $shape != mesh ]] || return 0
+    in_ns "$(switch_ns)" nft -f - <<RULES
+table bridge weft_shape {
+    chain forward {
+        type filter hook forward priority 1; policy accept;
+        $rule
+    }
+}
+RULES
+}
+
 # lab_partition GROUP...: GROUP is a list of hosts with commas. Hosts that no group names form one more group.
 lab_partition() {
     local group number host other pairs=() named=' ' rest=''

@@ -10,7 +10,7 @@ use std::{
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use weft_gossip::{
-    DialError, Endpoint, Event, Retry, Time,
+    DialError, Endpoint, Event, LinkState, Retry, Time,
     ipam::{Init, Request},
 };
 
@@ -590,7 +590,7 @@ impl World {
             };
             daemon.connector.handle_connected(name, address, target, now);
             daemon.node.handle_connected(name, address, outbound, now);
-            daemon.node.handle_established(name, now);
+            daemon.node.handle_link_state(name, LinkState::Direct(0), now);
         }
         self.drain(host)?;
         self.drain(peer)

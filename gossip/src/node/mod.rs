@@ -25,7 +25,7 @@ use crate::{
     Config, Event, MessageError, Persist, RestoreError, Stats, Time, Transmit,
     ipam::{AllocateError, Ipam, IpamConfig, RemoveError, Request, RequestId},
     limits::{LINKS_DELAY, SYNC_INTERVAL},
-    membership::canonical,
+    membership::{LinkState, canonical},
     record::Record,
     store::Store,
 };
@@ -80,7 +80,7 @@ pub struct Node {
 struct Neighbour {
     address: SocketAddr,
     outbound: bool,
-    established: bool,
+    state: LinkState,
 }
 
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Node {
             return;
         }
         let address = canonical(address);
-        self.neighbours.insert(peer, Neighbour { address, outbound, established: false });
+        self.neighbours.insert(peer, Neighbour { address, outbound, state: LinkState::Pending });
         self.links_changed(now);
         // One side begins, so that the two do not compare twice. The other would within seconds.
         if outbound {
@@ -182,12 +182,13 @@ impl Node {
         self.settle(now);
     }
 
-    /// Data packets have gone both ways between this node and `peer`.
-    pub fn handle_established(&mut self, peer: PeerName, now: Time) {
+    /// How data packets get to `peer` has changed. A link that is [`LinkState::Dead`] leads nowhere,
+    /// although the control connection may stand for a while.
+    pub fn handle_link_state(&mut self, peer: PeerName, state: LinkState, now: Time) {
         if let Some(neighbour) = self.neighbours.get_mut(&peer)
-            && !neighbour.established
+            && neighbour.state != state
         {
-            neighbour.established = true;
+            neighbour.state = state;
             self.links_changed(now);
             self.settle(now);
         }

@@ -256,7 +256,7 @@ impl Node {
                     peer: *peer.as_bytes(),
                     address: neighbour.address,
                     outbound: neighbour.outbound,
-                    established: neighbour.established,
+                    state: neighbour.state,
                 })
                 .collect(),
         );

@@ -54,7 +54,7 @@ impl Node {
                 peer: *peer,
                 address: neighbour.address,
                 outbound: neighbour.outbound,
-                established: neighbour.established,
+                state: neighbour.state,
             })
             .collect()
     }

@@ -8,6 +8,7 @@ use super::Node;
 use crate::{
     Event, Time,
     ipam::{AllocateError, Fenced},
+    membership::LinkState,
     topology,
 };
 
@@ -43,11 +44,13 @@ impl Node {
             .links
             .iter()
             .map(|(origin, links)| {
-                (*origin, links.0.iter().map(|link| PeerName::from_bytes(link.peer)).collect())
+                let live = links.0.iter().filter(|link| link.state != LinkState::Dead);
+                (*origin, live.map(|link| PeerName::from_bytes(link.peer)).collect())
             })
             .collect();
         // The own record may lag behind by the time that changes are gathered for.
-        links.insert(self.name, self.neighbours.keys().copied().collect());
+        let live = self.neighbours.iter().filter(|(_, link)| link.state != LinkState::Dead);
+        links.insert(self.name, live.map(|(name, _)| *name).collect());
         self.events.push_back(Event::MembersChanged);
         let reachable = topology::reachable(self.name, &links);
         if reachable != self.reachable {

@@ -175,6 +175,9 @@ pub struct Connection {
     pub offload: Option<String>,
     /// The round-trip time, microseconds.
     pub rtt_us: Option<u64>,
+    /// The share of the last 32 probes that got no answer, per cent.
+    #[serde(default)]
+    pub loss_percent: Option<u8>,
     /// The last error and the time of the next attempt, or anything else worth a word.
     pub detail: Option<String>,
 }

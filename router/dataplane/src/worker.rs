@@ -67,6 +67,15 @@ pub enum DataEvent {
         /// The token of the probe that it answers.
         token: u64,
     },
+    /// A peer asked with a probe, and was answered: its packets arrive.
+    Asked {
+        /// Who asked.
+        peer: PeerName,
+        /// Where the probe came from.
+        from: SocketAddr,
+        /// Whether the peer misses answers on this path.
+        urgent: bool,
+    },
     /// An authentic packet of this session came from another address than the one before, or is its first.
     /// A hint, no proof of a path: who is on the path can forward a packet from elsewhere.
     Heard {
@@ -173,17 +182,14 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Sends a sealed probe request to a peer on its path; the reply comes as [`DataEvent::Confirmed`] with
-    /// the same token. Returns whether it went out; if not, a drop is counted unless the peer is unknown.
-    pub fn probe(&self, to: PeerName, token: u64) -> bool {
+    /// Sends a sealed probe request to a peer along `path`, whether that is the path of its packets or not;
+    /// the reply comes as [`DataEvent::Confirmed`] with the same token. An `urgent` one tells the peer that
+    /// answers are missing here. Returns whether it went out; if not, a drop is counted unless the peer is
+    /// unknown.
+    pub fn probe(&self, to: PeerName, path: SocketAddr, token: u64, urgent: bool) -> bool {
+        let kind = if urgent { payload::Kind::UrgentRequest } else { payload::Kind::ProbeRequest };
         let tables = self.shared.tables.load();
-        tables.peer_named(&to).is_some_and(|peer| self.shared.probe(peer, peer.path, token))
-    }
-
-    /// As [`Dataplane::probe`], but to an address that is not (yet) the peer's path.
-    pub fn probe_at(&self, to: PeerName, path: SocketAddr, token: u64) -> bool {
-        let tables = self.shared.tables.load();
-        tables.peer_named(&to).is_some_and(|peer| self.shared.probe(peer, path, token))
+        tables.peer_named(&to).is_some_and(|peer| self.shared.probe(peer, path, kind, token))
     }
 
     /// What the kernel does for this packet path.
@@ -227,9 +233,9 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    fn probe(&self, peer: &PeerPath, path: SocketAddr, token: u64) -> bool {
+    fn probe(&self, peer: &PeerPath, path: SocketAddr, kind: payload::Kind, token: u64) -> bool {
         let mut tally = Counters::default();
-        let sent = self.send_probe(peer, path, payload::Kind::ProbeRequest, token, &mut tally);
+        let sent = self.send_probe(peer, path, kind, token, &mut tally);
         tally.probes_sent += u64::from(sent);
         self.counters.absorb(&mut tally);
         sent

@@ -92,10 +92,7 @@ impl Running {
                     let now = self.parts.clock.now();
                     self.parts.engine.handle_cut_off(token, result, now);
                 }
-                () = tokio::time::sleep(sleep) => {
-                    let now = self.parts.clock.now();
-                    self.parts.engine.handle_timeout(now);
-                }
+                () = tokio::time::sleep(sleep) => self.on_timeout(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -147,16 +144,24 @@ impl Running {
         }
     }
 
+    fn on_timeout(&mut self) {
+        // On a busy host a timer may come late, with the answers it is about waiting behind it.
+        while let Ok(event) = self.parts.inputs.data.try_recv() {
+            self.on_data(&event);
+        }
+        self.parts.engine.handle_timeout(self.parts.clock.now());
+    }
+
     fn on_data(&mut self, event: &DataEvent) {
+        let now = self.parts.clock.now();
         let engine = &mut self.parts.engine;
         match event {
-            DataEvent::Confirmed { token, peer, .. } => {
-                engine.handle_confirmed(*token, *peer, self.parts.clock.now());
-            }
+            DataEvent::Confirmed { token, peer, .. } => engine.handle_answer(*peer, *token, now),
+            DataEvent::Asked { peer, urgent, .. } => engine.handle_question(*peer, *urgent, now),
             DataEvent::Failed { direction, error } => engine.handle_data_failure(format!(
                 "the data plane's {direction} has stopped: {error}: restart weft"
             )),
-            // A hint for choosing paths, which are fixed to where the peer connected from.
+            // A hint for choosing paths, of which there is one to each peer.
             _ => {}
         }
     }
@@ -226,9 +231,9 @@ impl Running {
                 Output::Send { link, bytes } => links.send(link, bytes),
                 Output::Close { link, code } => links.close(link, code),
                 Output::Dial(endpoint) => links.dial(endpoint),
-                Output::Probe { peer, link } => {
-                    // What does not go out is tried again by the engine's timer.
-                    let _ = dataplane.probe(peer, link);
+                Output::Probe { peer, path, token, urgent } => {
+                    // What does not go out gets no answer.
+                    let _ = dataplane.probe(peer, path, token, urgent);
                 }
                 Output::Host { token, state } => outbound.set(token, state),
                 Output::CutOff { token, ports } => scissors.cut(token, ports),

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), then the ways in which it can go wrong: [`bad_input`], [`secret`], [`garbage`],
-//! [`crash`], [`partition`], [`removal`]; and the other ways in: [`cli`], [`containers`],
+//! [`crash`], [`partition`], [`paths`], [`removal`]; and the other ways in: [`cli`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`].
 
 mod bad_input;
@@ -23,6 +23,7 @@ mod garbage;
 mod harness;
 mod mesh;
 mod partition;
+mod paths;
 mod podman;
 mod removal;
 mod secret;

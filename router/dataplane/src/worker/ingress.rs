@@ -115,12 +115,13 @@ impl Ingress {
             }
             match payload {
                 Payload::Frame(frame) => bridge.pass(place, session, frame),
-                Payload::ProbeRequest(token) => {
+                Payload::ProbeRequest { token, urgent } => {
                     if let Some(path) = session.slot.and_then(|slot| tables.peer(slot)) {
                         let tally = &mut *bridge.tally;
                         let sent = shared.send_probe(path, from, Kind::ProbeReply, token, tally);
                         bridge.tally.probes_answered += u64::from(sent);
                     }
+                    (shared.events)(DataEvent::Asked { peer, from, urgent });
                 }
                 Payload::ProbeReply(token) => {
                     bridge.tally.probes_confirmed += 1;

@@ -24,6 +24,7 @@ pub(super) enum Kind {
     Frame = 0x01,
     ProbeRequest = 0x02,
     ProbeReply = 0x03,
+    UrgentRequest = 0x04,
 }
 
 /// A payload, taken apart.
@@ -31,7 +32,10 @@ pub(super) enum Kind {
 pub(super) enum Payload<'a> {
     /// A virtio-net header and the frame behind it.
     Frame(&'a mut [u8]),
-    ProbeRequest(u64),
+    ProbeRequest {
+        token: u64,
+        urgent: bool,
+    },
     ProbeReply(u64),
 }
 
@@ -41,7 +45,12 @@ impl<'a> Payload<'a> {
         let (kind, body) = plaintext.split_first_mut().ok_or(DropReason::UnknownKind)?;
         match *kind {
             kind if kind == Kind::Frame as u8 => Ok(Payload::Frame(body)),
-            kind if kind == Kind::ProbeRequest as u8 => token(body).map(Payload::ProbeRequest),
+            kind if kind == Kind::ProbeRequest as u8 => {
+                token(body).map(|token| Payload::ProbeRequest { token, urgent: false })
+            }
+            kind if kind == Kind::UrgentRequest as u8 => {
+                token(body).map(|token| Payload::ProbeRequest { token, urgent: true })
+            }
             kind if kind == Kind::ProbeReply as u8 => token(body).map(Payload::ProbeReply),
             _ => Err(DropReason::UnknownKind),
         }

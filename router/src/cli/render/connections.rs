@@ -128,6 +128,7 @@ pub(super) mod tests {
             cipher: Some("chacha20-poly1305".into()),
             mtu: Some(1404),
             offload: None,
+            loss_percent: None,
             rtt_us: Some(412),
             detail: None,
         }
@@ -146,6 +147,7 @@ pub(super) mod tests {
             cipher: None,
             mtu: None,
             offload: None,
+            loss_percent: None,
             rtt_us: None,
             detail: detail.map(str::to_owned),
         }

@@ -13,6 +13,7 @@ mod attachments;
 mod expose;
 mod fence;
 mod output;
+mod paths;
 mod peers;
 mod policy;
 mod rejoin;
@@ -106,6 +107,8 @@ pub(super) struct Engine {
     /// Answers that wait for a write, by its token.
     unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
     next_token: u64,
+    /// Names the next probe.
+    next_probe: u64,
     tables_changed: bool,
     /// What stopped the data plane, if anything did.
     data_failure: Option<String>,
@@ -140,6 +143,7 @@ impl Engine {
             outputs: VecDeque::new(),
             unsaved: BTreeMap::new(),
             next_token: 0,
+            next_probe: 0,
             tables_changed: true,
             data_failure: None,
             settings,
@@ -168,7 +172,7 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        [self.node.poll_timeout(), self.connector.poll_timeout(), self.peers.next_probe()]
+        [self.node.poll_timeout(), self.connector.poll_timeout(), self.next_path_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -177,9 +181,7 @@ impl Engine {
     /// Lets time pass.
     pub(super) fn handle_timeout(&mut self, now: Time) {
         self.node.handle_timeout(now);
-        for (peer, link) in self.peers.due_probes(now) {
-            self.outputs.push_back(Output::Probe { peer, link });
-        }
+        self.drive_paths(now);
         self.settle(now);
     }
 

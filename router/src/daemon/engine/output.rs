@@ -1,5 +1,6 @@
 //! What the engine asks its shell to do.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::VarInt;
@@ -38,9 +39,10 @@ pub(in crate::daemon) enum Output {
     /// Dial; then one of [`super::Engine::handle_admitted`] and
     /// [`super::Engine::handle_dial_failed`].
     Dial(Endpoint),
-    /// Send a probe along the link's data path; then, if it is answered,
-    /// [`super::Engine::handle_confirmed`].
-    Probe { peer: PeerName, link: LinkId },
+    /// Send a probe to a peer at this address; then, if it is answered,
+    /// [`super::Engine::handle_answer`] with the token. An urgent one tells the peer that answers
+    /// are missing here.
+    Probe { peer: PeerName, path: SocketAddr, token: u64, urgent: bool },
     /// Make the host look so; then [`super::Engine::handle_host`] with the token. Of several, the
     /// last one counts.
     Host { token: u64, state: HostState },

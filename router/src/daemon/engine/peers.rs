@@ -2,18 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use quinn::VarInt;
 use tracing::{debug, warn};
 use weft_crypto::{PeerName, Suite};
 use weft_gossip::{DialError, Endpoint, Retry, Time};
 
+use super::paths::{End, Monitor, Told};
 use super::{Engine, Output};
 use crate::daemon::links::{LinkId, close_code};
-
-/// How often an unconfirmed data path is probed.
-const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Strangers that were logged; beyond that none is, so that a flood of keys fills no log and no
 /// memory.
@@ -47,12 +44,19 @@ pub(in crate::daemon) struct PeerLink {
     pub(in crate::daemon) id: LinkId,
     pub(in crate::daemon) address: SocketAddr,
     pub(in crate::daemon) outbound: bool,
-    /// Whether the data path is confirmed.
-    pub(in crate::daemon) established: bool,
     pub(in crate::daemon) suite: Suite,
+    /// The path to `address`.
+    pub(super) direct: Monitor,
+    pub(super) told: Told,
     boot_id: u64,
     dial_number: u64,
-    next_probe: Time,
+}
+
+impl PeerLink {
+    /// Whether data packets go both ways.
+    pub(super) fn is_established(&self) -> bool {
+        self.direct.is_alive()
+    }
 }
 
 /// All links. Invariant: `by_link` holds exactly the ids in `links`.
@@ -92,19 +96,12 @@ impl Peers {
         self.links.iter().map(|(name, link)| (*name, link))
     }
 
-    pub(super) fn next_probe(&self) -> Option<Time> {
-        self.links.values().filter(|l| !l.established).map(|l| l.next_probe).min()
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerName, &mut PeerLink)> {
+        self.links.iter_mut().map(|(name, link)| (*name, link))
     }
 
-    /// The links whose data path is to be probed now.
-    pub(super) fn due_probes(&mut self, now: Time) -> Vec<(PeerName, LinkId)> {
-        let mut due = Vec::new();
-        let pending = self.links.iter_mut().filter(|(_, l)| !l.established && l.next_probe <= now);
-        for (peer, link) in pending {
-            link.next_probe = now + PROBE_INTERVAL;
-            due.push((*peer, link.id));
-        }
-        due
+    pub(super) fn get_mut(&mut self, peer: PeerName) -> Option<&mut PeerLink> {
+        self.links.get_mut(&peer)
     }
 
     /// Whether `new` takes the place of the link that stands. Both ends come to the same answer:
@@ -187,15 +184,16 @@ impl Engine {
     }
 
     fn accept(&mut self, new: &LinkInfo, now: Time) {
+        let end = if self.settings.name < new.peer { End::Low } else { End::High };
         let link = PeerLink {
             id: new.id,
             address: new.address,
             outbound: new.dialled.is_some(),
-            established: false,
             suite: new.suite,
+            direct: Monitor::new(end, new.address, now),
+            told: Told::new(now),
             boot_id: new.boot_id,
             dial_number: new.dial_number,
-            next_probe: now + PROBE_INTERVAL,
         };
         if let Some(old) = self.peers.insert(new.peer, link) {
             self.outputs.push_back(Output::Close { link: old.id, code: close_code::DUPLICATE });
@@ -208,8 +206,8 @@ impl Engine {
         }
         self.connector.handle_connected(new.peer, new.address, target_of(new), now);
         self.node.handle_connected(new.peer, new.address, new.dialled.is_some(), now);
-        self.outputs.push_back(Output::Probe { peer: new.peer, link: new.id });
         self.tables_changed = true;
+        self.drive_paths(now);
     }
 
     /// A dial came to nothing.
@@ -251,20 +249,6 @@ impl Engine {
         self.update_candidates(now);
         self.tables_changed = true;
         self.settle(now);
-    }
-
-    /// A probe along the link's data path was answered.
-    ///
-    /// `by` is whose session the answer came in: nobody confirms a path to somebody else.
-    pub(in crate::daemon) fn handle_confirmed(&mut self, link: LinkId, by: PeerName, now: Time) {
-        let Some(peer) = self.peers.of_link(link).filter(|peer| *peer == by) else { return };
-        if let Some(standing) = self.peers.links.get_mut(&peer).filter(|l| !l.established) {
-            standing.established = true;
-            self.rejoin.found(peer);
-            self.node.handle_established(peer, now);
-            self.log_peer(peer, "data path established");
-            self.settle(now);
-        }
     }
 }
 

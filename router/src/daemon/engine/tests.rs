@@ -297,19 +297,60 @@ fn data_path_is_probed_until_it_is_confirmed() {
     let mut engine = founder(1, Restored::default());
     drain(&mut engine, &mut disk, at(0));
     engine.handle_admitted(&link(1, 2, false, 5, 1), at(1));
-    let probes = |outputs: &[Output]| {
-        outputs.iter().filter(|o| matches!(o, Output::Probe { link: 1, .. })).count()
-    };
-    assert_eq!(probes(&drain(&mut engine, &mut disk, at(1))), 1);
+    assert_eq!(probes(&drain(&mut engine, &mut disk, at(1))).len(), 1);
     engine.handle_timeout(at(2));
-    assert_eq!(probes(&drain(&mut engine, &mut disk, at(2))), 1);
+    let token = probes(&drain(&mut engine, &mut disk, at(2)))[0];
     assert_eq!(engine.status(at(2)).router.connections.pending, 1);
-    engine.handle_confirmed(1, identity(3).name(), at(2));
+    engine.handle_answer(identity(3).name(), token, at(2));
     assert_eq!(engine.status(at(2)).router.connections.established, 0);
-    engine.handle_confirmed(1, identity(2).name(), at(2));
+    engine.handle_answer(identity(2).name(), token, at(2));
     assert_eq!(engine.status(at(2)).router.connections.established, 1);
     engine.handle_timeout(at(3));
-    assert_eq!(probes(&drain(&mut engine, &mut disk, at(3))), 0);
+    assert!(probes(&drain(&mut engine, &mut disk, at(3))).is_empty());
+}
+
+/// The tokens of the probes that are to be sent.
+fn probes(outputs: &[Output]) -> Vec<u64> {
+    outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Probe { token, .. } => Some(*token),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Answers the first probe of a peer's new link.
+fn confirm(engine: &mut Engine, disk: &mut BTreeMap<&'static str, Vec<u8>>, peer: u8, now: Time) {
+    let token = probes(&drain(engine, disk, now))[0];
+    engine.handle_answer(identity(peer).name(), token, now);
+}
+
+#[test]
+fn a_silent_path_is_dead_in_status_and_in_what_others_are_told() {
+    let mut disk = BTreeMap::new();
+    let mut engine = founder(1, Restored::default());
+    drain(&mut engine, &mut disk, at(0));
+    engine.handle_admitted(&link(1, 2, false, 5, 1), at(1));
+    confirm(&mut engine, &mut disk, 2, at(1));
+    engine.take_tables_changed();
+    let told = |engine: &Engine| {
+        let us = engine.node.members().into_iter().find(|m| m.name == identity(1).name()).unwrap();
+        (us.links[0].state, us.reachable)
+    };
+    assert_eq!(told(&engine).0, weft_gossip::LinkState::Direct(0));
+    while let Some(due) = engine.poll_timeout()
+        && due <= at(4)
+    {
+        engine.handle_timeout(due);
+        drain(&mut engine, &mut disk, due);
+    }
+    let connection = engine.connections(&|_| None, at(4)).remove(0);
+    assert_eq!(connection.state, weft_api::status::ConnectionState::Pending);
+    assert!(connection.detail.unwrap().contains("the direct path is dead"));
+    assert!(connection.loss_percent > Some(50));
+    assert_eq!(told(&engine).0, weft_gossip::LinkState::Dead);
+    assert!(engine.take_tables_changed());
 }
 
 #[test]
@@ -381,7 +422,7 @@ fn lost_peer_is_dialled_where_it_was() {
     let mut disk = BTreeMap::new();
     let mut engine = founder(1, Restored::default());
     engine.handle_admitted(&link(1, 2, false, 5, 1), at(1));
-    engine.handle_confirmed(1, identity(2).name(), at(1));
+    confirm(&mut engine, &mut disk, 2, at(1));
     engine.handle_closed(1, "timed out", at(2));
     let mut dialled = Vec::new();
     for second in 2..10 {

@@ -43,7 +43,7 @@ impl Engine {
                 connections: counts,
                 mesh_established: members
                     .iter()
-                    .map(|m| m.links.iter().filter(|l| l.established).count())
+                    .map(|m| m.links.iter().filter(|l| l.state.is_established()).count())
                     .sum(),
                 cipher: self.settings.cipher.clone(),
                 mtu: self.settings.mtu,
@@ -75,16 +75,17 @@ impl Engine {
 
     /// `weft status connections`: links first, then attempts; each sorted.
     pub(in crate::daemon) fn connections(&self, rtt: Rtt<'_>, now: Time) -> Vec<Connection> {
-        let links = self.peers.iter().map(|(peer, link)| self.connection(peer, link, rtt));
+        let links = self.peers.iter().map(|(peer, link)| self.connection(peer, link, rtt, now));
         let attempts = self.connector.attempts();
         links.chain(attempts.iter().map(|attempt| self.attempt(attempt, now))).collect()
     }
 
-    fn connection(&self, peer: PeerName, link: &PeerLink, rtt: Rtt<'_>) -> Connection {
+    fn connection(&self, peer: PeerName, link: &PeerLink, rtt: Rtt<'_>, now: Time) -> Connection {
+        let quality = link.direct.quality();
         Connection {
             direction: direction(link.outbound),
             address: link.address.to_string(),
-            state: if link.established {
+            state: if link.is_established() {
                 ConnectionState::Established
             } else {
                 ConnectionState::Pending
@@ -97,9 +98,12 @@ impl Engine {
             cipher: Some(link.suite.to_string()),
             mtu: Some(self.settings.mtu),
             offload: Some(self.settings.offload.clone()),
-            rtt_us: rtt(link.id).and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
-            detail: (!link.established)
-                .then(|| "data packets get no answer: is UDP let through both ways?".to_owned()),
+            rtt_us: quality
+                .rtt()
+                .or_else(|| rtt(link.id))
+                .and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+            loss_percent: quality.loss_percent(),
+            detail: detail(link, now),
         }
     }
 
@@ -136,6 +140,7 @@ impl Engine {
             mtu: None,
             offload: None,
             rtt_us: None,
+            loss_percent: None,
             detail: (!detail.is_empty()).then(|| detail.join(", ")),
         }
     }
@@ -172,7 +177,7 @@ impl Engine {
             nickname: self.node.nickname(link.peer).unwrap_or("").to_owned(),
             address: link.address.to_string(),
             direction: direction(link.outbound),
-            established: link.established,
+            established: link.state.is_established(),
         }
     }
 
@@ -217,6 +222,16 @@ impl Engine {
             removal: pending.iter().find(|r| r.node.peer == owner.name.to_string()).cloned(),
         });
         views.collect()
+    }
+}
+
+fn detail(link: &PeerLink, now: Time) -> Option<String> {
+    match link.direct.dead_since() {
+        _ if link.is_established() => None,
+        Some(since) => {
+            Some(format!("the direct path is dead, no answer for {} s", now.since(since).as_secs()))
+        }
+        None => Some("data packets get no answer: is UDP let through both ways?".to_owned()),
     }
 }
 

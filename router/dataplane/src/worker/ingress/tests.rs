@@ -58,7 +58,7 @@ fn unknown_and_broken_payloads_are_told_apart() {
         side.open(&packet)
     };
     assert_eq!(sealed(&[]), Err(DropReason::UnknownKind));
-    for kind in [0, 4, 0xff] {
+    for kind in [0, 5, 0xff] {
         assert_eq!(sealed(&[kind, 1, 2, 3]), Err(DropReason::UnknownKind));
     }
     for len in [0, 7, 9] {
@@ -66,6 +66,7 @@ fn unknown_and_broken_payloads_are_told_apart() {
     }
     assert_eq!(sealed(&[1]), Ok(Kind::Frame));
     assert_eq!(sealed(&[3, 0, 0, 0, 0, 0, 0, 0, 0]), Ok(Kind::ProbeReply));
+    assert_eq!(sealed(&[4, 0, 0, 0, 0, 0, 0, 0, 0]), Ok(Kind::UrgentRequest));
 }
 
 #[test]
@@ -156,7 +157,8 @@ impl Side {
         let opened = open(&mut packet, from, &self.tables, &mut self.windows)?;
         Ok(match opened.payload {
             Payload::Frame(_) => Kind::Frame,
-            Payload::ProbeRequest(_) => Kind::ProbeRequest,
+            Payload::ProbeRequest { urgent: false, .. } => Kind::ProbeRequest,
+            Payload::ProbeRequest { urgent: true, .. } => Kind::UrgentRequest,
             Payload::ProbeReply(_) => Kind::ProbeReply,
         })
     }
