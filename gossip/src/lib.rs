@@ -17,6 +17,8 @@ mod config;
 mod connect;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ipam;
 pub mod limits;
 mod membership;

@@ -13,6 +13,8 @@ mod arp;
 mod classify;
 mod counters;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod mac;
 mod mtu;
 mod nd;

@@ -1,6 +1,7 @@
 //! The threads that move packets.
 
 mod egress;
+pub(crate) mod fuzzing;
 mod ingress;
 mod payload;
 mod urgency;

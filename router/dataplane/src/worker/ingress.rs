@@ -223,15 +223,15 @@ impl<'p> ToBridge<'p, '_> {
 
 /// What checking a frame found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Checked {
+pub(super) struct Checked {
     /// Its transport checksum is open.
-    open: bool,
+    pub(super) open: bool,
     /// The destination MAC that it came with.
-    destination: [u8; 6],
+    pub(super) destination: [u8; 6],
 }
 
 /// Checks a frame with its virtio-net header, and corrects its destination MAC where the local one is known.
-fn check_frame(
+pub(super) fn check_frame(
     with_header: &mut [u8],
     session: &Session,
     tables: &Tables,

@@ -1,0 +1,5 @@
+//! `bridge_frame` for libFuzzer; what it does stands in `fuzz/src`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_fuzz_targets::run("bridge_frame", data));
