@@ -48,6 +48,8 @@ pub struct Config {
     /// `runtimeConfig.ips`, else `args.cni.ips`: addresses asked for by value. [`Config::parse`]
     /// knows nothing of `CNI_ARGS`, whose `IP` counts where both are empty.
     pub ips: Vec<IpNet>,
+    /// `subnet`: the parts of the mesh's ranges that the network's addresses are from.
+    pub subnets: Vec<IpNet>,
     /// `args.cni.labels`: the Pod's labels.
     pub labels: BTreeMap<String, String>,
     /// `prevResult`: of the plugins before this one, or of the ADD that CHECK compares with.
@@ -76,6 +78,8 @@ struct Raw {
     hairpin_mode: bool,
     retry_seconds: Option<u32>,
     dns: Option<Value>,
+    #[serde(default)]
+    subnet: Value,
     ipam: Option<Map<String, Value>>,
     #[serde(default)]
     runtime_config: RuntimeConfig,
@@ -213,6 +217,7 @@ impl Config {
                 .map_or(DEFAULT_RETRY, |seconds| Duration::from_secs(seconds.into())),
             dns: raw.dns.filter(|dns| !dns.is_null()),
             ips: asked.iter().map(|ip| parse_ip(ip)).collect::<Result<_, _>>()?,
+            subnets: parse_subnets(&raw.subnet)?,
             labels: raw.args.cni.labels.into_iter().map(|label| (label.key, label.value)).collect(),
             prev_result: raw.prev_result,
             valid_attachments: raw
@@ -290,133 +295,20 @@ pub(super) fn parse_ip(text: &str) -> Result<IpNet, CniError> {
         .map_err(|_| CniError::new(Code::CONFIG, format!("invalid address \"{text}\" in ips")))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(input: &str) -> Result<Config, CniError> {
-        Config::parse(input.as_bytes(), Command::Add)
-    }
-
-    fn refused(input: &str) -> (Code, String) {
-        let error = parse(input).unwrap_err();
-        (error.code, error.msg)
-    }
-
-    #[test]
-    fn the_least_configuration_has_the_defaults() {
-        let config = parse(r#"{"cniVersion":"1.0.0","name":"weft","type":"weft-net"}"#).unwrap();
-        assert_eq!(config.version, Version::V1_0_0);
-        assert_eq!((config.socket, config.mtu, config.dns), (None, None, None));
-        assert_eq!(config.retry, DEFAULT_RETRY);
-        assert!(config.ips.is_empty() && config.labels.is_empty() && config.routes.is_empty());
-        assert!(config.default_route && !config.ip_masq && !config.hairpin);
-        assert_eq!(config.valid_attachments, None);
-    }
-
-    #[test]
-    fn all_keys_are_read_and_unknown_ones_ignored() {
-        let config = parse(
-            r#"{"cniVersion":"1.1.0","name":"weft","type":"weft-net","socket":"/tmp/w.sock",
-                "mtu":1280,"retrySeconds":0,"dns":{"nameservers":["10.0.0.1"]},"ipam":{},
-                "routes":[{"dst":"0.0.0.0/0","gw":"10.32.0.9"},{"dst":"fd00::/8","mtu":1280,"advmss":1200,"priority":7,"table":100,"scope":253,"x":1}],
-                "runtimeConfig":{"ips":["10.32.0.7"],"portMappings":[]},
-                "defaultRoute":false,"ipMasq":true,"ipMasqExempt":["10.32.8.0/24"],"hairpinMode":true,
-                "cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"}],
-                "args":{"cni":{"labels":[{"key":"app","value":"web"}],"ips":["10.32.0.8/12"]}},
-                "capabilities":{"ips":true},"whatever":[1]}"#,
-        )
-        .unwrap();
-        assert_eq!(config.socket, Some("/tmp/w.sock".into()));
-        assert_eq!((config.mtu, config.retry), (Some(1280), Duration::ZERO));
-        assert_eq!(config.ips, ["10.32.0.7/32".parse().unwrap()]);
-        assert_eq!(config.labels.get("app").map(String::as_str), Some("web"));
-        assert!(!config.default_route && config.ip_masq && config.hairpin);
-        assert_eq!(config.ip_masq_exempt, ["10.32.8.0/24".parse().unwrap()]);
-        let valid = BTreeSet::from([("c1".to_owned(), "eth0".to_owned())]);
-        assert_eq!(config.valid_attachments, Some(valid));
-        assert_eq!(config.routes.len(), 2);
-        assert_eq!(config.routes[0].gw, Some("10.32.0.9".parse().unwrap()));
-        let settings = config.routes[1].settings;
-        assert_eq!((settings.mtu, settings.advmss), (Some(1280), Some(1200)));
-        assert_eq!((settings.priority, settings.table), (Some(7), Some(100)));
-        assert_eq!(settings.scope, Some(253));
-    }
-
-    #[test]
-    fn del_reads_what_it_needs_and_nothing_else() {
-        let wrong =
-            br#"{"cniVersion":"1.0.0","name":"weft","mtu":"big","routes":7,"ipam":{"type":"x"},
-            "socket":"/tmp/w.sock","retrySeconds":3,"prevResult":[],"args":1}"#;
-        let config = Config::parse(wrong, Command::Del).unwrap();
-        assert_eq!(config.socket, Some("/tmp/w.sock".into()));
-        assert_eq!(config.retry, Duration::from_secs(3));
-        for command in [Command::Add, Command::Check, Command::Gc, Command::Status] {
-            assert_eq!(Config::parse(wrong, command).unwrap_err().code, Code::CONFIG);
-        }
-    }
-
-    #[test]
-    fn an_ipam_section_is_read_out_of_another_plugins_configuration() {
-        let config = Config::parse_ipam(
-            br#"{"cniVersion":"1.0.0","name":"lan","type":"bridge","mtu":"theirs","ipMasq":true,
-                "ipam":{"type":"weft-ipam","socket":"/tmp/w.sock","routes":[{"dst":"10.0.0.0/8"}]},
-                "runtimeConfig":{"ips":["10.32.0.7"],"mac":"02:00:00:00:00:01"}}"#,
-            Command::Add,
-        )
-        .unwrap();
-        assert_eq!((config.name.as_str(), config.mtu), ("lan", None));
-        assert_eq!(config.socket, Some("/tmp/w.sock".into()));
-        assert_eq!((config.routes.len(), config.ips.len()), (1, 1));
-        assert!(!config.default_route && !config.ip_masq);
-        let bare = br#"{"cniVersion":"1.0.0","name":"lan"}"#;
-        let none = Config::parse_ipam(bare, Command::Add).unwrap_err();
-        assert_eq!(
-            (none.code, none.msg.as_str()),
-            (Code::CONFIG, "the configuration has no ipam section")
-        );
-    }
-
-    #[test]
-    fn the_example_of_the_manual_is_read() {
-        let manual = include_str!("../../../docs/cni.md");
-        let example = manual.split("```json").nth(1).unwrap().split("```").next().unwrap();
-        let list: Value = serde_json::from_str(example).unwrap();
-        // A runtime puts the list's name and version into each plugin's configuration.
-        let mut plugin = list["plugins"][0].clone();
-        plugin["cniVersion"] = list["cniVersion"].clone();
-        plugin["name"] = list["name"].clone();
-        let config = parse(&plugin.to_string()).unwrap();
-        assert_eq!((config.version, config.name.as_str()), (Version::V1_0_0, "weft"));
-    }
-
-    #[test]
-    fn each_fault_has_its_code() {
-        assert_eq!(refused("{").0, Code::DECODE);
-        assert_eq!(refused("").0, Code::DECODE);
-        assert_eq!(refused("[]").0, Code::DECODE);
-        assert_eq!(refused("{}").0, Code::VERSION);
-        assert_eq!(refused(r#"{"cniVersion":"2.0.0","name":"x"}"#).0, Code::VERSION);
-        assert_eq!(
-            refused(r#"{"cniVersion":"1.0.0","name":"-"}"#),
-            (Code::CONFIG, "invalid network name \"-\"".into())
-        );
-        assert_eq!(refused(r#"{"cniVersion":"1.0.0","name":"x","mtu":"big"}"#).0, Code::CONFIG);
-        assert_eq!(refused(r#"{"cniVersion":"1.0.0","name":"x","mtu":-1}"#).0, Code::CONFIG);
-        assert_eq!(
-            refused(r#"{"cniVersion":"1.0.0","name":"x","routes":[{"dst":"10.0.0.0/33"}]}"#).0,
-            Code::CONFIG
-        );
-        assert_eq!(
-            refused(r#"{"cniVersion":"1.0.0","name":"x","args":{"cni":{"ips":["10.0.0"]}}}"#),
-            (Code::CONFIG, "invalid address \"10.0.0\" in ips".into())
-        );
-        assert_eq!(
-            refused(r#"{"cniVersion":"1.0.0","name":"x","ipam":{"type":"host-local"}}"#).0,
-            Code::FIELD
-        );
-        let mac =
-            r#"{"cniVersion":"1.0.0","name":"x","runtimeConfig":{"mac":"02:00:00:00:00:01"}}"#;
-        assert_eq!(refused(mac).0, Code::FIELD);
-    }
+/// One subnet, or a list with one of each range.
+fn parse_subnets(value: &Value) -> Result<Vec<IpNet>, CniError> {
+    let all = match value {
+        Value::Null => &[][..],
+        Value::Array(all) => all,
+        one => std::slice::from_ref(one),
+    };
+    let parse = |one: &Value| one.as_str().and_then(|text| text.parse().ok());
+    let subnets = all.iter().map(|one| {
+        parse(one)
+            .ok_or_else(|| CniError::new(Code::CONFIG, format!("invalid subnet {one}: no CIDR")))
+    });
+    subnets.collect()
 }
+
+#[cfg(test)]
+mod tests;

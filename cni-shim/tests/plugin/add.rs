@@ -67,6 +67,7 @@ fn what_the_runtime_says_of_the_pod_reaches_the_daemon() {
     config["dns"] = json!({"nameservers": ["10.32.0.53"]});
     config["args"] = json!({"cni": {"labels": [{"key": "app", "value": "web"}]}});
     config["runtimeConfig"] = json!({"ips": ["10.32.0.1"]});
+    config["subnet"] = json!(["10.32.0.0/24", "fd00:32::/96"]);
     config["prevResult"] = json!({
         "cniVersion": "1.0.0",
         "interfaces": [{"name": "lo", "sandbox": "/x"}],
@@ -82,6 +83,8 @@ fn what_the_runtime_says_of_the_pod_reaches_the_daemon() {
     assert_eq!(request.pod.as_deref(), Some("web-0"));
     assert_eq!(request.labels.get("app").map(String::as_str), Some("web"));
     assert_eq!(request.ips, ["10.32.0.1/32".parse().unwrap()]);
+    let subnets = ["10.32.0.0/24", "fd00:32::/96"].map(|subnet| subnet.parse().unwrap());
+    assert_eq!(request.subnets, subnets);
 
     // Behind what the chain had, the indexes too.
     assert_eq!(added.json["interfaces"][3]["name"], "eth0");

@@ -112,6 +112,11 @@ pub enum AllocateError {
         /// The ranges of this node.
         ranges: String,
     },
+    /// Two parts of one range were named, and an address has room in one only.
+    #[error(
+        "{0} is the second part that was asked for of one range: an interface has one address of each"
+    )]
+    TwoParts(IpNet),
     /// The part of the range that an address was to be from has none to give, or not the one that was
     /// asked for by name.
     #[error("{ip} is not an address that can be given from {subnet}")]

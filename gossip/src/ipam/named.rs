@@ -101,8 +101,9 @@ impl Ipam {
         }
         let missing = |pending: &Pending| -> Vec<(Part, usize)> {
             if pending.wanted.is_empty() {
-                let part = pending.within.filter(|within| self.free_within(within).is_none());
-                return part.iter().map(|within| (within.bounds, within.place)).collect();
+                let parts = pending.within.iter();
+                let parts = parts.filter(|within| self.free_within(within).is_none());
+                return parts.map(|within| (within.bounds, within.place)).collect();
             }
             let numbers = pending.wanted.iter().filter(|(_, n)| !self.own.owned.contains(*n));
             numbers.map(|&(place, n)| ((n, n), place)).collect()

@@ -18,8 +18,8 @@ pub(super) struct Pending {
     pub(super) key: String,
     /// Addresses asked for by name, each with the place of its range; empty for any.
     pub(super) wanted: Vec<(usize, u128)>,
-    /// Where the address of one range must be from.
-    pub(super) within: Option<Within>,
+    /// Where the addresses of some ranges must be from.
+    pub(super) within: Parts,
     pub(super) deadline: Time,
 }
 
@@ -39,8 +39,23 @@ impl Within {
     }
 }
 
-/// Addresses asked for by name, each with the place of its range, and where another must be from.
-type Named = (Vec<(usize, u128)>, Option<Within>);
+/// Parts of different ranges.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parts(Vec<Within>);
+
+impl Parts {
+    /// The part of the range at `place`, if one is asked for.
+    fn of(&self, place: usize) -> Option<&Within> {
+        self.iter().find(|within| within.place == place)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Within> {
+        self.0.iter()
+    }
+}
+
+/// Addresses asked for by name, each with the place of its range, and where others must be from.
+type Named = (Vec<(usize, u128)>, Parts);
 
 /// What became of one look at a request.
 enum Progress {
@@ -78,9 +93,16 @@ impl Ipam {
         id
     }
 
-    /// Addresses asked for by name and the part of a range, checked against the ranges.
+    /// Addresses asked for by name and the parts of ranges, checked against the ranges.
     fn named(&self, request: &Request) -> Result<Named, AllocateError> {
-        let within = request.within.map(|subnet| self.part(subnet)).transpose()?;
+        let mut within = Parts::default();
+        for subnet in &request.within {
+            let part = self.part(*subnet)?;
+            if within.of(part.place).is_some() {
+                return Err(AllocateError::TwoParts(part.subnet));
+            }
+            within.0.push(part);
+        }
         let mut named: Vec<(usize, u128)> =
             Vec::with_capacity(request.wanted.len().min(self.universe.len()));
         for net in &request.wanted {
@@ -95,7 +117,7 @@ impl Ipam {
             if named.iter().any(|(other, _)| *other == place) {
                 return Err(AllocateError::Twice(ip));
             }
-            if let Some(within) = within.filter(|w| w.place == place && !w.holds(number)) {
+            if let Some(within) = within.of(place).filter(|within| !within.holds(number)) {
                 return Err(AllocateError::NotWithin { ip, subnet: within.subnet });
             }
             named.push((place, number));
@@ -144,8 +166,8 @@ impl Ipam {
             let named = pending.wanted.is_empty()
                 || (pending.wanted.len() == held.len()
                     && pending.wanted.iter().all(|(_, number)| held.contains(number)));
-            let inside = |within: Within| held.iter().any(|number| within.holds(*number));
-            let same = named && pending.within.is_none_or(inside);
+            let inside = |within: &Within| held.iter().any(|number| within.holds(*number));
+            let same = named && pending.within.iter().all(inside);
             let nets: Vec<IpNet> = held.iter().map(|n| self.universe.with_prefix(*n)).collect();
             return match nets.first() {
                 Some(first) if !same => Progress::Failed(AllocateError::HeldOtherwise {
@@ -157,7 +179,7 @@ impl Ipam {
         }
         let numbers = if pending.wanted.is_empty() {
             let lowest = |(place, range): (usize, &Range)| {
-                let part = pending.within.filter(|within| within.place == place);
+                let part = pending.within.of(place);
                 let bounds = part.map_or_else(|| range.bounds(), |within| within.bounds);
                 let number = self.local.lowest_free(place, bounds, &self.own.owned)?;
                 Some((place, number))
@@ -201,8 +223,8 @@ impl Ipam {
             return self.why_not();
         }
         let missing = pending.wanted.iter().find(|(_, n)| !self.own.owned.contains(*n));
-        let empty = pending.within.filter(|_| pending.wanted.is_empty());
-        match (missing, empty.filter(|within| self.free_within(within).is_none())) {
+        let mut parts = pending.within.iter().filter(|_| pending.wanted.is_empty());
+        match (missing, parts.find(|within| self.free_within(within).is_none())) {
             (Some(&(_, number)), _) => {
                 let ip = address(number);
                 match self.owner_of(ip) {
@@ -224,9 +246,8 @@ impl Ipam {
     /// Whether somebody waits for any address of a range and there is none.
     pub(super) fn short_of(&self, place: usize) -> bool {
         // Any space does not help one that must have an address of a part of the range.
-        let any = |pending: &Pending| {
-            pending.wanted.is_empty() && pending.within.is_none_or(|within| within.place != place)
-        };
+        let any =
+            |pending: &Pending| pending.wanted.is_empty() && pending.within.of(place).is_none();
         self.free(place) == 0 && self.pending.iter().any(any)
     }
 

@@ -252,11 +252,11 @@ impl World {
 
     fn ask_for(&mut self, index: usize, key: &str, wanted: &[&str]) -> RequestId {
         let wanted = wanted.iter().map(|text| net(text)).collect();
-        self.request(index, key, Request { wanted, within: None })
+        self.request(index, key, Request { wanted, within: Vec::new() })
     }
 
     fn ask_within(&mut self, index: usize, key: &str, subnet: &str) -> RequestId {
-        self.request(index, key, Request { wanted: Vec::new(), within: Some(net(subnet)) })
+        self.request(index, key, Request { wanted: Vec::new(), within: vec![net(subnet)] })
     }
 
     fn request(&mut self, index: usize, key: &str, request: Request) -> RequestId {

@@ -99,10 +99,10 @@ pub enum RemoveError {
 pub struct Request {
     /// Exactly these addresses (prefix lengths do not matter); if empty, any one of each range.
     pub wanted: Vec<IpNet>,
-    /// A part of one of the ranges that its address must be from; it comes with the prefix length of
-    /// the range all the same. Neither the first nor the last address of the part is given, unless
-    /// it has only these.
-    pub within: Option<IpNet>,
+    /// Parts of the ranges that their addresses must be from, one of a range at most; an address
+    /// comes with the prefix length of the range all the same. Neither the first nor the last address
+    /// of a part is given, unless it has only these.
+    pub within: Vec<IpNet>,
 }
 
 /// Names a request until its outcome is out.

@@ -55,6 +55,9 @@ pub struct AttachRequest {
     /// Addresses asked for by value; empty means one per range, chosen by the daemon.
     #[serde(default)]
     pub ips: Vec<IpNet>,
+    /// Parts of the ranges that the addresses must be from, one of a range at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<IpNet>,
     /// The interface's MAC address where somebody else has made it; else it will have the one that
     /// follows from its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]

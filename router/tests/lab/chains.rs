@@ -22,7 +22,12 @@ fn mesh_of_two(name: &str) -> Lab {
 }
 
 /// What an HTTP request without a client's comfort answers.
-fn fetch(lab: &Lab, host: usize, pod: Option<&str>, address: &str) -> Result<(), String> {
+pub(crate) fn fetch(
+    lab: &Lab,
+    host: usize,
+    pod: Option<&str>,
+    address: &str,
+) -> Result<(), String> {
     let get = format!(
         "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -T2 - TCP:{address},connect-timeout=1"
     );

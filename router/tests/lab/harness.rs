@@ -298,7 +298,7 @@ pub(crate) fn repository() -> &'static Path {
 
 /// The folder with `weft` and `weft-net`. Cargo builds only the first for these tests; the second
 /// is built here where it is missing or older than its sources.
-fn binaries() -> &'static Path {
+pub(crate) fn binaries() -> &'static Path {
     static BINARIES: OnceLock<PathBuf> = OnceLock::new();
     BINARIES.get_or_init(|| {
         let dir =

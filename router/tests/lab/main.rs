@@ -7,13 +7,15 @@
 //! `docs/testing.md`.
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
-//! to get there), then the ways in which it can go wrong: [`bad_input`], [`secret`], [`garbage`],
-//! [`crash`], [`partition`], [`paths`], [`removal`]; and the other ways in: [`cli`], [`containers`],
-//! [`podman`], [`cri`], [`chains`], [`expose`].
+//! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
+//! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`];
+//! and the other ways in: [`cli`], [`cni`], [`containers`], [`podman`], [`cri`], [`chains`],
+//! [`expose`].
 
 mod bad_input;
 mod chains;
 mod cli;
+mod cni;
 mod containers;
 mod crash;
 mod cri;
@@ -22,6 +24,7 @@ mod expose;
 mod garbage;
 mod harness;
 mod mesh;
+mod neighbours;
 mod partition;
 mod paths;
 mod podman;

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use crate::chains::fetch;
 use crate::harness::{Lab, PATIENCE, eventually};
 
 /// Launches all hosts at the same time, each with the same arguments.
@@ -42,16 +43,24 @@ fn started_at_once_without_a_founder_they_agree_on_one_ring() {
 }
 
 #[test]
-fn an_ipv6_underlay_carries_pods_of_both_families() {
+fn an_underlay_without_ipv4_carries_pods_of_both_families() {
     let lab = Lab::up("sixes", 2);
+    for host in ["1", "2"] {
+        lab.ok(["exec", host, "ip", "-4", "address", "flush", "dev", "eth0"]);
+    }
+    let no_way = lab.exec(2, &["ping", "-n", "-c", "1", "-W", "1", "10.99.0.1"]);
+    assert_ne!(no_way.code, 0, "the underlay has IPv4: {}", no_way.stdout);
     let range = ["--ipalloc-range", "10.32.0.0/12,fd00:77::/48"];
     lab.launch(1, &[&range[..], &["--ipalloc-init", "founder"]].concat());
     lab.launch(2, &[&range[..], &["[fd99::1]"]].concat());
     lab.await_mesh(PATIENCE);
     let connections = lab.json(2, &["status", "connections", "--json"]).expect("there is a table");
     assert_eq!(connections[0]["address"], "[fd99::1]:6783", "{connections}");
-    lab.pod(1, "a");
-    lab.pod(2, "a");
+    let server = ["socat", "TCP6-LISTEN:8080,ipv6only=0,reuseaddr,fork", "SYSTEM:echo hello"];
+    let _servers = [1, 2].map(|host| {
+        lab.pod(host, "a");
+        lab.podspawn(host, "a", &server)
+    });
     for (from, to) in [(1, 2), (2, 1)] {
         let ps = lab.ps(to).expect("the daemon answers");
         let ips = ps[0]["ips"].as_array().expect("a Pod has addresses").clone();
@@ -64,6 +73,9 @@ fn an_ipv6_underlay_carries_pods_of_both_families() {
                 let ping = lab.podexec(from, "a", &large);
                 if ping.code == 0 { Ok(()) } else { Err(ping.stdout) }
             });
+            let server =
+                if ip.contains(':') { format!("[{ip}]:8080") } else { format!("{ip}:8080") };
+            eventually("page", PATIENCE, || fetch(&lab, from, Some("a"), &server));
         }
     }
 }

@@ -69,6 +69,7 @@ pub(in crate::cni) fn request(call: &Call) -> AttachRequest {
         labels: config.labels.clone(),
         ports: Vec::new(),
         ips: if config.ips.is_empty() { &environment.ips } else { &config.ips }.clone(),
+        subnets: config.subnets.clone(),
         mac: None,
         network: Some(config.name.clone()),
         outbound: (config.default_route || config.ip_masq).then(|| Outbound {

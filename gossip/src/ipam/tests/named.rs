@@ -27,6 +27,12 @@ fn an_address_of_a_part_of_the_range() {
     }
     let id = world.ask_within(0, "six", "fd00:77::7:0/112");
     assert_eq!(world.got(0, id)[1], "fd00:77::7:1/64");
+    let within = ["fd00:77::8:0/112", "10.32.9.0/24"].map(net);
+    let id = world.request(0, "both", Request { wanted: Vec::new(), within: within.to_vec() });
+    assert_eq!(world.got(0, id), ["10.32.9.1/16", "fd00:77::8:1/64"]);
+    let within = ["10.32.9.0/24", "10.32.10.0/24"].map(net);
+    let id = world.request(0, "two", Request { wanted: Vec::new(), within: within.to_vec() });
+    assert_eq!(refused(&world, 0, id), AllocateError::TwoParts(net("10.32.10.0/24")));
     world.check();
 }
 
@@ -42,7 +48,7 @@ fn a_part_of_the_range_that_has_no_address() {
     let (ip_, subnet) = (ip("10.32.0.0"), net("10.32.0.0/32"));
     assert_eq!(refused(&world, 0, id), AllocateError::NotWithin { ip: ip_, subnet });
     let wanted = vec![net("10.32.0.9/24")];
-    let within = Some(net("10.32.0.16/28"));
+    let within = vec![net("10.32.0.16/28")];
     let id = world.request(0, "both", Request { wanted, within });
     assert!(matches!(refused(&world, 0, id), AllocateError::NotWithin { .. }));
 

@@ -87,8 +87,8 @@ fn apply(world: &mut World, history: &History, op: &Op) {
             let deadline = now + Duration::from_secs(30);
             let near = net(&format!("10.32.0.{number}/{part}"));
             let request = match part {
-                32 => Request { wanted: vec![near], within: None },
-                _ => Request { wanted: Vec::new(), within: Some(near) },
+                32 => Request { wanted: vec![near], within: Vec::new() },
+                _ => Request { wanted: Vec::new(), within: vec![near] },
             };
             world.hosts[host].ipam.allocate(&format!("{host}/{key}"), request, deadline, now);
         }

@@ -106,7 +106,11 @@ impl Engine {
                 return;
             }
             let asked_for_others =
-                request.ips.iter().any(|ip| !standing.ips.iter().any(|s| s.addr() == ip.addr()));
+                request.ips.iter().any(|ip| !standing.ips.iter().any(|s| s.addr() == ip.addr()))
+                    || !request
+                        .subnets
+                        .iter()
+                        .all(|subnet| standing.ips.iter().any(|ip| subnet.contains(&ip.addr())));
             let result = if asked_for_others {
                 Err(ErrorBody {
                     code: ErrorCode::Conflict,
@@ -129,7 +133,7 @@ impl Engine {
             return;
         }
         let allocation = allocation_key(&request.container, &request.ifname);
-        let wanted = Request { wanted: request.ips.clone(), within: None };
+        let wanted = Request { wanted: request.ips.clone(), within: request.subnets.clone() };
         let id = self.node.allocate(&allocation, wanted, deadline, now);
         self.attachments.pending.insert(id, (call, request));
     }
@@ -305,6 +309,7 @@ pub(super) fn code_of(error: &AllocateError) -> ErrorCode {
         AllocateError::OutsideRange { .. }
         | AllocateError::SubnetOutside { .. }
         | AllocateError::NotWithin { .. }
+        | AllocateError::TwoParts(_)
         | AllocateError::Reserved(_)
         | AllocateError::Twice(_) => ErrorCode::Invalid,
         AllocateError::OwnedElsewhere { .. }
