@@ -18,11 +18,17 @@ impl Ipam {
                 let ip = address(number);
                 held += 1;
                 assert!(range.usable(number), "{ip} may be handed out");
-                assert!(self.own.owned.contains(number), "{ip} is in use and owned");
+                assert!(!self.is_lost(number), "{ip} is in use and owned, or kept");
                 let key = self.local.holder(place, number).unwrap_or_default();
                 let listed = self.local.held_by(key).is_some_and(|held| held.contains(&number));
                 assert!(listed, "{ip} is listed under its owner {key}");
             }
+        }
+        for number in &self.kept {
+            let ip = address(*number);
+            let place = self.universe.range_of(*number, *number).map_or(0, |(place, _)| place);
+            assert!(self.local.holder(place, *number).is_some(), "{ip} is kept and in use");
+            assert!(!self.own.owned.contains(*number), "{ip} is kept and not owned");
         }
         let listed: usize = self.local.iter().map(|(_, numbers)| numbers.len()).sum();
         assert_eq!(held, listed, "no address is listed twice");
@@ -63,8 +69,15 @@ impl Ipam {
         self.removals.hash_heard(&mut hash);
         let times: Vec<_> = self.local.cooling_times().collect();
         let asking = (&self.asking.current, self.asking.retry_at, &self.asking.tried);
-        let rest =
-            (asking, &self.named, self.asking.resting, times, &self.pending, &self.consensus);
+        let rest = (
+            asking,
+            &self.named,
+            &self.kept,
+            self.asking.resting,
+            times,
+            &self.pending,
+            &self.consensus,
+        );
         format!("{rest:?}").hash(&mut hash);
         hash.finish()
     }

@@ -50,7 +50,8 @@ impl Ipam {
         if apart {
             return Ok(());
         }
-        if self.own.ring != NO_RING && self.own.ring != space.ring {
+        let ring = if self.own.ring == NO_RING { self.own.joins } else { self.own.ring };
+        if ring != NO_RING && ring != space.ring {
             return Ok(());
         }
         let too_many = self.own.owned.len() + grants.len() > MAX_OWNED
@@ -63,6 +64,7 @@ impl Ipam {
         }
         for grant in &grants {
             self.own.owned.insert(grant.span);
+            self.settle_kept(grant.span.start, grant.span.end);
             if self.removals.is_pending() {
                 let root = PeerName::from_bytes(grant.root);
                 let Span { start, end, .. } = grant.span;
@@ -73,6 +75,7 @@ impl Ipam {
         }
         self.own.accepted.insert(origin, last.number);
         self.own.ring = space.ring;
+        self.own.joins = NO_RING;
         self.touched = true;
         if self.asking.current.as_ref().is_some_and(|want| want.donor == *origin.as_bytes()) {
             self.take_back_want();

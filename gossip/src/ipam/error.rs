@@ -40,6 +40,9 @@ pub enum Misbehaved {
     /// It left for good and claims space.
     #[error("{} claims space after it left for good", .0.short())]
     LeftWithSpace(PeerName),
+    /// What it says about a ring it came from, or about rings that become one, contradicts itself.
+    #[error("{} publishes a word about two rings that contradicts itself", .0.short())]
+    KeptWrong(PeerName),
     /// A list is longer than any honest node makes it.
     #[error("{} publishes a record that is too long", .0.short())]
     TooLong(PeerName),

@@ -52,12 +52,8 @@ impl Ipam {
 
     /// Takes the own share of a ring that was founded by several, if this node is one of them.
     pub(super) fn found_together(&mut self, now: Time) {
-        if let Init::Seed(names) = &self.config.init {
-            let names: BTreeSet<RawName> = names.iter().map(|name| *name.as_bytes()).collect();
-            let names: Vec<RawName> = names.into_iter().collect();
-            let mut text = self.universe.to_string().into_bytes();
-            names.iter().for_each(|name| text.extend_from_slice(name));
-            self.claim_share(named(b"seed", &text), &names);
+        if let (Some(ring), Init::Seed(names)) = (self.seed_ring(), &self.config.init) {
+            self.claim_share(ring, &sorted(names));
             return;
         }
         if self.consensus.is_none() || self.founded {
@@ -81,6 +77,14 @@ impl Ipam {
         if let Some(founding) = decided {
             self.claim_share(ring_id(&founding), &founding.founders);
         }
+    }
+
+    /// The ring that the configured seeds make, if that is how it is made.
+    pub(super) fn seed_ring(&self) -> Option<RingId> {
+        let Init::Seed(names) = &self.config.init else { return None };
+        let mut text = self.universe.to_string().into_bytes();
+        sorted(names).iter().for_each(|name| text.extend_from_slice(name));
+        Some(named(b"seed", &text))
     }
 
     /// Claims this node's even share of the ranges as one of `founders`, sorted by name. Once in
@@ -125,4 +129,9 @@ impl Ipam {
             Init::Auto | Init::Founder | Init::Observer | Init::Consensus(_) => Vec::new(),
         }
     }
+}
+
+fn sorted(names: &[PeerName]) -> Vec<RawName> {
+    let names: BTreeSet<RawName> = names.iter().map(|name| *name.as_bytes()).collect();
+    names.into_iter().collect()
 }

@@ -7,8 +7,8 @@ use weft_crypto::PeerName;
 use super::{
     Ipam, Leaving,
     limits::{MANY_OWNED, MAX_GRANTERS, MAX_GRANTS},
+    named::is_free,
     removal::same_view,
-    validate::NO_RING,
     view::taken_from,
     wire::{Space, Span},
 };
@@ -76,7 +76,7 @@ impl Ipam {
         let gone = |name: &PeerName| {
             *name == self.config.name
                 || self.removals.is_removed(*name)
-                || self.spaces.get(name).is_some_and(|space| space.left)
+                || self.spaces.get(name).is_some_and(|space| self.gave_up(space))
         };
         let owners = self.removals.known().filter(|name| !gone(name));
         let newcomers = self.reachable.iter().filter(|name| !gone(name) && self.may_join(name));
@@ -86,7 +86,7 @@ impl Ipam {
     /// Whether a node could become part of this node's ring by a grant.
     fn may_join(&self, name: &PeerName) -> bool {
         !self.other_ranges.contains_key(name)
-            && self.spaces.get(name).is_none_or(|space| space.ring == NO_RING)
+            && self.spaces.get(name).is_none_or(|space| is_free(space, self.own.ring))
     }
 
     /// Who gets the addresses from `start` on: the owner of those before, so that they are one span,
@@ -109,7 +109,7 @@ impl Ipam {
     }
 
     /// How many more spans can be given to a node that stays; `None` if none.
-    fn room(&self, name: &PeerName) -> Option<NonZeroUsize> {
+    pub(super) fn room(&self, name: &PeerName) -> Option<NonZeroUsize> {
         let sent = self.own.grants.iter().filter(|grant| grant.to == *name.as_bytes()).count();
         let space = self.spaces.get(name);
         let view = self.removals.id();

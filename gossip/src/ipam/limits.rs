@@ -19,6 +19,13 @@ pub(super) const MAX_GRANTS: usize = 64;
 /// Granters that one node may have taken space over from in its life: at 41 bytes each 5 KiB.
 pub(super) const MAX_GRANTERS: usize = 128;
 
+/// Runs of addresses that a node may show as brought from another ring: at most 4 KiB. Further ones
+/// follow when these are settled.
+pub(super) const MAX_KEPT: usize = 128;
+
+/// Words on rings that become one, in one record: at 72 bytes each about 1 KiB.
+pub(super) const MAX_HEALS: usize = 16;
+
 /// Refusals in one record: at most 7 KiB. Whoever is not among them waits a little longer.
 pub(super) const MAX_REFUSED: usize = 32;
 

@@ -49,6 +49,18 @@ impl Local {
         self.busy.get(range).into_iter().flat_map(|busy| busy.held.keys().copied())
     }
 
+    /// Who holds what from `start` to `end`.
+    pub(super) fn held_between(
+        &self,
+        range: usize,
+        start: u128,
+        end: u128,
+    ) -> impl Iterator<Item = (u128, &str)> {
+        let busy = self.busy.get(range).filter(|_| start <= end);
+        let held = busy.into_iter().flat_map(move |busy| busy.held.range(start..=end));
+        held.map(|(&number, key)| (number, key.as_str()))
+    }
+
     pub(super) fn held_count(&self, range: usize) -> usize {
         self.busy.get(range).map_or(0, |busy| busy.held.len())
     }

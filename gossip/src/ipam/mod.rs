@@ -7,6 +7,7 @@ mod consensus;
 mod donate;
 mod error;
 mod found;
+mod heal;
 mod leave;
 mod limits;
 mod local;
@@ -39,13 +40,13 @@ use self::{
 pub use self::{
     error::{AllocateError, Misbehaved, RestoreError},
     types::{
-        Conflict, Fenced, Init, IpamConfig, IpamStats, Leaving, OwnerView, Publish, RemovalView,
-        RemoveError, Request, RequestId, Route, Waiting,
+        Conflict, Fenced, HealError, Healing, Init, IpamConfig, IpamStats, Kept, Leaving,
+        OwnerView, Publish, RemovalView, RemoveError, Request, RequestId, Route, Waiting,
     },
     wire::{
-        Ack, Ballot, Founding, Grant, IpamSnapshot, Paxos, RangeWant, RawName, RawRange, Refusal,
-        RingId, SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone, View, ViewId, Want,
-        Weight,
+        Ack, Ballot, Founding, Grant, Heal, IpamSnapshot, Paxos, RangeWant, RawName, RawRange,
+        Refusal, RingId, SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone, View,
+        ViewId, Want, Weight,
     },
 };
 use crate::Time;
@@ -74,6 +75,8 @@ pub struct Ipam {
     served: BTreeMap<PeerName, u64>,
     asking: Asking,
     named: Named,
+    /// Addresses in use that are not this node's own: it brought them from the ring it was in before.
+    kept: BTreeSet<u128>,
     consensus: Option<Consensus>,
     removals: Removals,
     /// What others published, checked. Never this node's own.
@@ -261,6 +264,25 @@ impl Ipam {
         self.settle(now);
     }
 
+    /// Makes the ring of `peer` and this node's own one: the nodes of the ring with the higher name move
+    /// to the other, all of them, as they hear of it, with the addresses that are in use on them. Where
+    /// such an address is in use in the ring that stays, the Pod that came loses it ([`Ipam::poll_fenced`]).
+    /// `at` is the time of day, seconds since the Unix epoch, for people.
+    ///
+    /// # Errors
+    /// See [`HealError`].
+    pub fn heal(&mut self, peer: PeerName, at: u64, now: Time) -> Result<Healing, HealError> {
+        let result = self.start_healing(peer, at);
+        self.settle(now);
+        result
+    }
+
+    /// The Pods of which it is not settled whether they can keep their addresses, by key, while this
+    /// node moves to another ring.
+    pub fn kept(&self) -> Vec<Kept> {
+        self.list_kept()
+    }
+
     /// How far leaving is; `None` if nobody asked for it.
     pub fn leaving(&self) -> Option<Leaving> {
         self.describe_leaving()
@@ -344,7 +366,9 @@ impl Ipam {
     fn settle(&mut self, now: Time) {
         self.local.warm(now);
         self.found_together(now);
+        self.settle_heal(now);
         self.settle_removals(now);
+        self.grant_kept();
         self.serve_requests(now);
         self.serve_wants();
         self.refuse();
@@ -367,6 +391,7 @@ impl Ipam {
     /// who look for a donor; else a while later.
     fn advertise(&mut self, now: Time) {
         if self.own.ring == NO_RING {
+            self.advert_at = None;
             return;
         }
         let free = |place| u64::try_from(self.free(place)).unwrap_or(u64::MAX);

@@ -12,7 +12,7 @@ use super::{
     ring,
     universe::address,
     validate::NO_RING,
-    wire::{RangeWant, Refusal, Space, Want},
+    wire::{RangeWant, Refusal, RingId, Space, Want},
 };
 use crate::Time;
 
@@ -212,7 +212,7 @@ impl Ipam {
 
     /// What of that which others ask for by name cannot be had, as it stands at this moment.
     pub(super) fn refuse(&mut self) {
-        let mut refused: Vec<Refusal> = Vec::new();
+        let mut refused = self.refuse_kept();
         let me = *self.config.name.as_bytes();
         let asked = self.wants.iter().filter(|(asker, want)| {
             want.donor == me
@@ -258,14 +258,19 @@ impl Ipam {
     /// Whether space can go to the writer of `space` as far as ring and removals go.
     pub(super) fn of_one_mind(&self, space: Option<&Space>) -> bool {
         space.is_none_or(|space| {
-            (space.ring == NO_RING || space.ring == self.own.ring)
+            (space.ring == self.own.ring || is_free(space, self.own.ring))
                 && same_view(space, self.removals.id())
         })
     }
 }
 
+/// Whether a node is in no ring and can come into `ring`.
+pub(super) fn is_free(space: &Space, ring: RingId) -> bool {
+    space.ring == NO_RING && (space.joins == NO_RING || space.joins == ring)
+}
+
 /// At most [`MAX_HOLDER`] bytes of a text.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let mut end = text.len().min(MAX_HOLDER);
     while !text.is_char_boundary(end) {
         end -= 1;

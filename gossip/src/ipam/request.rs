@@ -259,7 +259,7 @@ impl Ipam {
         for pending in gone {
             self.finish(pending.id, Err(AllocateError::Released));
         }
-        let numbers = self.local.release(key, now + self.config.cool_down);
+        let numbers = self.release_held(key, now);
         self.dirty |= !numbers.is_empty();
         self.stats.released += numbers.len() as u64;
         numbers.into_iter().map(address).collect()

@@ -15,7 +15,7 @@ use super::{
     spans::SpanSet,
     universe::{Universe, show_ranges},
     validate::{self, NO_RING},
-    wire::{Grant, Paxos, Refusal, RingId, SnapshotV1, Space},
+    wire::{Grant, Heal, Paxos, Refusal, RingId, SnapshotV1, Space},
 };
 use crate::Time;
 
@@ -31,6 +31,8 @@ pub(super) struct Own {
     pub(super) next_grant: u64,
     pub(super) leaving: bool,
     pub(super) left: bool,
+    pub(super) joins: RingId,
+    pub(super) heals: Vec<Heal>,
     pub(super) refused: Vec<Refusal>,
 }
 
@@ -46,6 +48,8 @@ impl Default for Own {
             next_grant: 1,
             leaving: false,
             left: false,
+            joins: NO_RING,
+            heals: Vec::new(),
             refused: Vec::new(),
         }
     }
@@ -64,6 +68,8 @@ impl Own {
             next_grant: space.next_grant.max(1),
             leaving: space.leaving,
             left: space.left,
+            joins: space.joins,
+            heals: space.heals.clone(),
             refused: Vec::new(),
         }
     }
@@ -86,7 +92,7 @@ impl Ipam {
         let consensus = consensus_of(&config, saved.paxos, now);
         let mut ipam = Self {
             local: Local::new(universe.len()),
-            touched: own.ring != NO_RING || own.leaving,
+            touched: own.ring != NO_RING || own.joins != NO_RING || own.leaving,
             publish_paxos: false,
             told_paxos: false,
             publish_space: false,
@@ -101,6 +107,7 @@ impl Ipam {
                 .map(|(name, seq)| (PeerName::from_bytes(*name), *seq))
                 .collect(),
             named: Named::default(),
+            kept: BTreeSet::new(),
             asking: Asking { seq: saved.want_seq, ..Asking::default() },
             spaces: BTreeMap::new(),
             wants: BTreeMap::new(),
@@ -121,7 +128,8 @@ impl Ipam {
             config,
             seed,
         };
-        ipam.restore_local(&saved.allocations, &saved.cooling, now)?;
+        let moved = !saved.space.kept.is_empty();
+        ipam.restore_local(&saved.allocations, &saved.cooling, moved, now)?;
         ipam.found_alone();
         ipam.settle(now);
         Ok(ipam)
@@ -131,13 +139,18 @@ impl Ipam {
         &mut self,
         allocations: &[(String, Vec<u128>)],
         cooling: &[u128],
+        moved: bool,
         now: Time,
     ) -> Result<(), RestoreError> {
         let mut seen = BTreeSet::new();
+        let mut kept = BTreeSet::new();
         let mut place = |number: u128| {
             let (place, range) = self.universe.range_of(number, number)?;
-            let sound =
-                range.usable(number) && self.own.owned.contains(number) && seen.insert(number);
+            let owned = self.own.owned.contains(number);
+            if !owned {
+                kept.insert(number);
+            }
+            let sound = range.usable(number) && (owned || moved) && seen.insert(number);
             sound.then_some((place, number))
         };
         let damaged = RestoreError::Damaged("an address in use is not this node's own");
@@ -152,8 +165,12 @@ impl Ipam {
         let until = now + self.config.cool_down;
         for number in cooling {
             let (place, number) = place(*number).ok_or_else(|| damaged.clone())?;
+            if !self.own.owned.contains(number) {
+                return Err(damaged);
+            }
             self.local.cool(place, number, until);
         }
+        self.kept = kept;
         Ok(())
     }
 
@@ -185,6 +202,9 @@ impl Ipam {
             view: self.removals.id(),
             leaving: self.own.leaving,
             left: self.own.left,
+            joins: self.own.joins,
+            kept: self.kept_runs(),
+            heals: self.own.heals.clone(),
             refused: self.own.refused.clone(),
             owned: self.own.owned.iter().collect(),
             grants: self.own.grants.clone(),
@@ -214,17 +234,18 @@ impl Ipam {
         self.stale = true;
         // What is in the record may include a share of the ring; it must not be claimed again.
         self.founded = true;
+        self.kept.retain(|number| !self.own.owned.contains(*number));
         self.removals.roots.clear();
         self.removals.older_roots.clear();
         let lost: Vec<String> = self
             .local
             .iter()
-            .filter(|(_, numbers)| numbers.iter().any(|n| !self.own.owned.contains(*n)))
+            .filter(|(_, numbers)| numbers.iter().any(|n| self.is_lost(*n)))
             .map(|(key, _)| key.to_owned())
             .collect();
         let mut dropped = Vec::new();
         for key in lost {
-            let numbers = self.local.release(&key, now + self.config.cool_down);
+            let numbers = self.release_held(&key, now);
             let nets = numbers.iter().map(|n| self.universe.with_prefix(*n)).collect();
             dropped.push((key, nets));
         }
@@ -244,7 +265,9 @@ fn usable(
     match validate::space(config.name, &saved.space, universe) {
         Ok(()) => Ok(saved),
         Err(_) if blank => Ok(saved),
-        Err(Misbehaved::OtherRanges { .. }) if saved.space.ring == NO_RING => {
+        Err(Misbehaved::OtherRanges { .. })
+            if saved.space.ring == NO_RING && saved.allocations.is_empty() =>
+        {
             // Numbers that others have seen are kept, so that they never repeat.
             let space = Space { revision: saved.space.revision, next_grant: 1, ..Space::default() };
             Ok(SnapshotV1 { space, ..saved })

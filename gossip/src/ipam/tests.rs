@@ -4,6 +4,7 @@ mod allocate;
 mod exhaustive;
 mod found;
 mod give;
+mod heal;
 mod leave;
 mod named;
 mod parts;

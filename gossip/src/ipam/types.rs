@@ -75,6 +75,49 @@ pub struct Fenced {
     pub key: String,
     /// What it had.
     pub addresses: Vec<IpNet>,
+    /// Who uses one of them instead, and on which node, where two rings became one.
+    pub holder: Option<(PeerName, String)>,
+}
+
+/// What the word that two rings become one means for this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Healing {
+    /// Its ring stays; the nodes of the other one come.
+    Stays,
+    /// It moves to the other ring, with the addresses in use.
+    Moves,
+}
+
+/// Addresses of a Pod that this node brought from the ring it was in before, and of which it does not
+/// know yet whether the Pod can keep them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The owner of the addresses on this node.
+    pub key: String,
+    /// Those that are open.
+    pub addresses: Vec<IpNet>,
+    /// Whose word is missing.
+    pub owners: Vec<PeerName>,
+}
+
+/// Why two rings cannot be made one. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HealError {
+    /// This node is in no ring.
+    #[error("this node is not part of a ring yet: it joins one by itself")]
+    NoRing,
+    /// This node was removed, or leaves.
+    #[error("this node was removed or leaves: do it on another node")]
+    Gone,
+    /// Nothing is known of the other node's ring.
+    #[error("{} is in no ring that is known here: name a node that `weft status` shows as part of another ring", .0.short())]
+    Unknown(PeerName),
+    /// Both are in one ring.
+    #[error("{} is part of the ring of this node already", .0.short())]
+    SameRing(PeerName),
+    /// One of the rings gives way by itself, since nothing of it was ever used.
+    #[error("the ring of this node or of {} gives way by itself in a moment", .0.short())]
+    Tentative(PeerName),
 }
 
 /// Why somebody cannot be removed. Nothing has changed.
@@ -173,7 +216,7 @@ impl fmt::Display for Conflict {
             ),
             Self::OtherRing { node } => write!(
                 f,
-                "{} is part of another ring, founded apart from this one; to join them, stop the nodes of one, move their data directories away and launch them again",
+                "{} is part of another ring, founded apart from this one; each ring goes on by itself until an operator makes them one",
                 node.short()
             ),
             Self::OtherRanges { node, theirs } => write!(
@@ -225,6 +268,13 @@ pub enum Waiting {
         /// Its owner.
         owner: PeerName,
     },
+    /// The owners of addresses that are in use here and come from the ring that this node was in before.
+    Moving {
+        /// How many addresses.
+        addresses: usize,
+        /// The owners among them that cannot be reached.
+        unreachable: Vec<PeerName>,
+    },
     /// A free address of a part of the range.
     Subnet(IpNet),
     /// Nothing will come: this node was removed, from the named one.
@@ -256,6 +306,16 @@ impl Waiting {
             }
             Self::OwnerUnreachable { ip, owner } => {
                 format!("waiting for {ip}, whose owner {} cannot be reached", nick(*owner))
+            }
+            Self::Moving { addresses, unreachable } => {
+                let names: Vec<String> = unreachable.iter().map(|name| nick(*name)).collect();
+                let which = match names.as_slice() {
+                    [] => String::new(),
+                    names => format!("; cannot be reached: {}", names.join(", ")),
+                };
+                format!(
+                    "moving to another ring: {addresses} addresses in use wait for the word of their owners there{which}"
+                )
             }
             Self::Subnet(subnet) => format!("waiting for a free address of {subnet}"),
             Self::Removed(by) => format!(

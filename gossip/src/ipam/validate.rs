@@ -7,7 +7,7 @@ use super::{
     error::Misbehaved,
     limits::*,
     universe::{Universe, show_ranges},
-    wire::{Paxos, RingId, Space, Want},
+    wire::{Heal, Paxos, RingId, Space, Want},
 };
 
 /// The ring of a node that is in none.
@@ -27,6 +27,8 @@ pub(super) fn space(
         || space.grants.len() > MAX_GRANTS
         || space.accepted.len() > MAX_GRANTERS
         || space.free.len() > MAX_RANGES
+        || space.kept.len() > MAX_KEPT
+        || space.heals.len() > MAX_HEALS
         || space.refused.len() > MAX_REFUSED
         || space.refused.iter().any(|refusal| refusal.holder.len() > MAX_HOLDER)
     {
@@ -46,6 +48,15 @@ pub(super) fn space(
     }
     if space.owned.iter().zip(space.owned.iter().skip(1)).any(|(a, b)| a.end >= b.start) {
         return Err(Misbehaved::SpansOverlap(origin));
+    }
+    let outside = |(start, end): &(u128, u128)| universe.range_of(*start, *end).is_none();
+    let heals_up = |heal: &Heal| heal.into >= heal.from || heal.into == NO_RING;
+    if space.kept.iter().any(outside)
+        || space.kept.iter().zip(space.kept.iter().skip(1)).any(|(a, b)| a.1 >= b.0)
+        || space.heals.iter().any(heals_up)
+        || (space.joins != NO_RING && space.ring != NO_RING)
+    {
+        return Err(Misbehaved::KeptWrong(origin));
     }
     let mut all: Vec<(u128, u128)> =
         space.owned.iter().chain(granted).map(|span| (span.start, span.end)).collect();

@@ -1,6 +1,6 @@
 //! What can be seen of the ring from outside: routes, owners, the state in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crypto::PeerName;
 
@@ -18,6 +18,9 @@ impl Ipam {
     pub(super) fn ring_in_view(&self) -> Option<RingId> {
         if self.own.ring != NO_RING {
             return Some(self.own.ring);
+        }
+        if self.own.joins != NO_RING {
+            return Some(self.own.joins);
         }
         self.spaces.values().map(|space| space.ring).filter(|ring| *ring != NO_RING).min()
     }
@@ -151,6 +154,13 @@ impl Ipam {
         if let Some(pending) = self.pending.front() {
             return self.waiting_for(pending);
         }
+        if !self.kept.is_empty() {
+            let owners = self.kept.iter().filter_map(|number| self.owner_of(address(*number)));
+            let cut_off: BTreeSet<PeerName> =
+                owners.filter(|owner| !self.reachable.contains(owner)).collect();
+            let unreachable = cut_off.into_iter().collect();
+            return Waiting::Moving { addresses: self.kept.len(), unreachable };
+        }
         if self.own.ring != NO_RING && !empty {
             Waiting::Ready
         } else if self.idle() {
@@ -213,7 +223,8 @@ impl Ipam {
             .within(range.start, range.end)
             .map(|span| range.usable_in(span.start, span.end))
             .sum();
-        usable.saturating_sub(self.local.busy_count(place))
+        let kept = self.kept.range(range.start..=range.end).count() as u128;
+        usable.saturating_sub(self.local.busy_count(place).saturating_sub(kept))
     }
 }
 

@@ -72,6 +72,14 @@ pub struct Space {
     pub accepted: Vec<(RawName, u64)>,
     /// The number that the next grant will carry.
     pub next_grant: u64,
+    /// The ring that this node is on its way to, while it is in none and had one before; all zero
+    /// otherwise.
+    pub joins: RingId,
+    /// Addresses in use that this node brought from the ring it was in before, and that are not its own
+    /// in this one yet: first and last, sorted, disjoint. Their owners are asked for them by this.
+    pub kept: Vec<(u128, u128)>,
+    /// The words on rings that become one that this node said or went along with.
+    pub heals: Vec<Heal>,
     /// What others ask for by name and cannot have. It follows from the rest, and means nothing on disk.
     pub refused: Vec<Refusal>,
     /// Addresses free for use, for each range in order; at most `u64::MAX`. Told with a delay.
@@ -105,18 +113,31 @@ pub struct RangeWant {
     pub within: Option<(u128, u128)>,
 }
 
+/// The word that two rings are to become one: all nodes of `from` move to `into`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Heal {
+    /// The ring that is given up: the one with the higher name.
+    pub from: RingId,
+    /// The ring that stays.
+    pub into: RingId,
+    /// On which node somebody asked for it.
+    pub by: RawName,
+    /// When, seconds since the Unix epoch; for people.
+    pub at: u64,
+}
+
 /// A donor's word that what a [`Want`] asks for by name cannot be had from it now.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Refusal {
     /// Who asked.
     pub to: RawName,
-    /// By which want.
+    /// By which want; 0 for what stands in [`Space::kept`].
     pub seq: u64,
     /// The first address asked for.
     pub start: u128,
     /// The last address asked for.
     pub end: u128,
-    /// Who uses the address on the donor, for people; empty where a part of a range was asked for.
+    /// Who uses the address on the writer's node, for people; empty where a part of a range was asked for.
     pub holder: String,
 }
 

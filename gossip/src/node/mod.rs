@@ -23,7 +23,7 @@ use weft_crypto::{Identity, PeerName};
 use self::{own::Own, views::Views};
 use crate::{
     Config, Event, MessageError, Persist, RestoreError, Stats, Time, Transmit,
-    ipam::{AllocateError, Ipam, IpamConfig, RemoveError, Request, RequestId},
+    ipam::{AllocateError, HealError, Healing, Ipam, IpamConfig, RemoveError, Request, RequestId},
     limits::{LINKS_DELAY, SYNC_INTERVAL},
     membership::{LinkState, canonical},
     record::Record,
@@ -333,6 +333,19 @@ impl Node {
         now: Time,
     ) -> Result<(), RemoveError> {
         let result = self.ipam.remove(peer, force, at, now);
+        self.settle(now);
+        result
+    }
+
+    /// Makes the ring of `peer`, founded apart, and this node's own one. All nodes of the ring with the
+    /// higher name move to the other; Pods keep their addresses where nobody there uses them, and are
+    /// fenced, by [`Event::Fenced`] and a warning that names the other user, where somebody does. `at`
+    /// is the time of day, seconds since the Unix epoch, for people to read.
+    ///
+    /// # Errors
+    /// See [`HealError`]; nothing has changed.
+    pub fn heal(&mut self, peer: PeerName, at: u64, now: Time) -> Result<Healing, HealError> {
+        let result = self.ipam.heal(peer, at, now);
         self.settle(now);
         result
     }

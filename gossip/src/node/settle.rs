@@ -71,12 +71,20 @@ impl Node {
         while let Some((id, result)) = self.ipam.poll_outcome() {
             self.outcomes.push_back((self.own.covering_token(), id, result));
         }
-        while let Some(Fenced { key, addresses }) = self.ipam.poll_fenced() {
+        while let Some(Fenced { key, addresses, holder }) = self.ipam.poll_fenced() {
             // Whoever was not told yet is not told of addresses that are gone again.
             for (_, _, result) in &mut self.outcomes {
                 if result.as_ref().is_ok_and(|nets| *nets == addresses) {
                     *result = Err(AllocateError::Released);
                 }
+            }
+            if let Some((node, holder)) = holder {
+                let lost: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                self.events.push_back(Event::Warning(format!(
+                    "{key} lost {}: {holder} on {} has it in the ring that this node moved to",
+                    lost.join(", "),
+                    self.label(node)
+                )));
             }
             self.events.push_back(Event::Fenced { key, addresses });
         }

@@ -90,6 +90,7 @@ impl Ipam {
             owned.insert(Span { start, end, version });
         }
         self.own.owned = owned;
+        self.kept.retain(|number| !self.own.owned.contains(*number));
 
         let is_member = |name: &PeerName| view.members.binary_search(&short(*name)).is_ok();
         self.removals.removed.retain(|name, _| !is_member(name));
@@ -135,6 +136,7 @@ impl Ipam {
         self.removals.older_roots.clear();
         self.removals.publish_pending = true;
         self.removals.out = Some(word);
+        self.kept.clear();
         self.touched = true;
         self.stale = true;
         self.dirty = true;
@@ -146,17 +148,22 @@ impl Ipam {
         let lost: Vec<String> = self
             .local
             .iter()
-            .filter(|(_, numbers)| numbers.iter().any(|n| !self.own.owned.contains(*n)))
+            .filter(|(_, numbers)| numbers.iter().any(|n| self.is_lost(*n)))
             .map(|(key, _)| key.to_owned())
             .collect();
         for key in lost {
             // What is still this node's own cools down: the Pod may use it for a moment.
-            let numbers = self.local.release(&key, now + self.config.cool_down);
+            let numbers = self.release_held(&key, now);
             let addresses = numbers.iter().map(|n| self.universe.with_prefix(*n)).collect();
             self.stats.fenced += 1;
-            self.removals.fenced.push_back(Fenced { key, addresses });
+            self.removals.fenced.push_back(Fenced { key, addresses, holder: None });
         }
         self.local.forget_outside(&self.own.owned);
+    }
+
+    /// Whether an address in use is neither this node's own nor brought from another ring.
+    pub(in crate::ipam) fn is_lost(&self, number: u128) -> bool {
+        !self.own.owned.contains(number) && !self.kept.contains(&number)
     }
 
     fn highest_version(&self) -> u64 {

@@ -308,14 +308,16 @@ impl Ipam {
         for name in self.consensus.iter().flat_map(|consensus| consensus.founders(self.own.ring)) {
             self.dirty |= self.removals.learn(name);
         }
-        for name in self.founders() {
-            self.dirty |= self.removals.learn(name);
+        if self.seed_ring() == Some(self.own.ring) {
+            for name in self.founders() {
+                self.dirty |= self.removals.learn(name);
+            }
         }
     }
 
-    /// Owners that gave everything up for good.
+    /// Owners that gave up everything for good.
     fn excused(&self) -> Excused {
-        let left = self.spaces.iter().filter(|(_, space)| space.left);
+        let left = self.spaces.iter().filter(|(_, space)| self.gave_up(space));
         let resigned = self.removals.heard.iter().filter_map(|(name, (pending, _))| {
             let ack = pending.as_ref().filter(|ack| ack.resigned)?;
             Some((short(*name), removed_by(ack).into_iter().map(short).collect()))
@@ -396,7 +398,7 @@ impl Ipam {
             after: self.removals.weight(),
             resigned: false,
             known,
-            space: self.space(),
+            space: Space { kept: Vec::new(), refused: Vec::new(), ..self.space() },
         };
         self.removals.pending = Some(ack);
         self.removals.publish_pending = true;

@@ -109,7 +109,10 @@ fn a_removed_node_that_was_alive_fences_all_and_says_so() {
     world.mingle_among(&[0, 1]);
     world.mingle();
     let ipam = &mut world.hosts[2].ipam;
-    assert_eq!(ipam.poll_fenced(), Some(Fenced { key: "pod".into(), addresses: nets }));
+    assert_eq!(
+        ipam.poll_fenced(),
+        Some(Fenced { key: "pod".into(), addresses: nets, holder: None })
+    );
     assert_eq!(ipam.removed_by(), Some(name(0)));
     assert_eq!((ipam.owned(), ipam.ready()), (0, false));
     assert!(ipam.state(&|n| n.short()).contains("join anew"));

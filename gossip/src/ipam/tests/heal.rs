@@ -1,0 +1,352 @@
+//! Two rings that were founded apart become one.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Two clusters of `sizes` nodes each, which never heard of each other.
+fn two_rings(sizes: [u8; 2], ranges: &[&str]) -> (World, [Vec<usize>; 2]) {
+    let sides = [0..sizes[0], sizes[0]..sizes[0] + sizes[1]];
+    let mut world = World::new(sides.iter().flat_map(|side| {
+        side.clone().map(|index| match index {
+            founder if founder == side.start => config(index, ranges, Init::Founder, 0),
+            _ => config(index, ranges, Init::Auto, 1),
+        })
+    }));
+    let sides = sides.map(|side| side.map(usize::from).collect::<Vec<usize>>());
+    sides.iter().for_each(|side| world.mingle_among(side));
+    (world, sides)
+}
+
+/// The sides, the one whose ring stays first.
+fn order(world: &World, [a, b]: [Vec<usize>; 2]) -> (Vec<usize>, Vec<usize>) {
+    let ring = |side: &[usize]| world.hosts[side[0]].ipam.own.ring;
+    if ring(&a) < ring(&b) { (a, b) } else { (b, a) }
+}
+
+fn heal(world: &mut World, on: usize, with: usize) -> Result<Healing, HealError> {
+    let (peer, now) = (world.hosts[with].config.name, world.now);
+    let result = world.hosts[on].ipam.heal(peer, 7, now);
+    world.drain(on);
+    result
+}
+
+fn pods(world: &World, index: usize) -> BTreeMap<String, Vec<IpNet>> {
+    let list = world.hosts[index].ipam.allocations();
+    list.map(|(key, nets)| (key.to_owned(), nets)).collect()
+}
+
+fn fenced(world: &mut World, index: usize) -> Vec<Fenced> {
+    std::iter::from_fn(|| world.hosts[index].ipam.poll_fenced()).collect()
+}
+
+/// All are in one ring, which covers the range once, and see it alike.
+fn check_one_ring(world: &World, size: u64) {
+    world.check();
+    let first = &world.hosts[0].ipam;
+    assert_eq!(world.hosts.iter().map(|host| host.ipam.owned()).sum::<u64>(), size);
+    for host in &world.hosts {
+        assert_eq!(host.ipam.own.ring, first.own.ring);
+        assert_eq!(host.ipam.routes(), first.routes());
+        assert_eq!(host.ipam.conflicts(), []);
+        assert_eq!(host.ipam.kept(), []);
+        assert!(host.ipam.ready());
+    }
+}
+
+#[test]
+fn rings_that_meet_stay_two_until_somebody_says_so() {
+    let (mut world, sides) = two_rings([2, 2], &["10.32.0.0/24"]);
+    let rings: Vec<RingId> = world.hosts.iter().map(|host| host.ipam.own.ring).collect();
+    for index in 0..4 {
+        world.ask(index, &format!("before {index}"));
+    }
+    world.run(Duration::from_secs(60));
+    for (index, ring) in rings.iter().enumerate() {
+        assert_eq!(world.hosts[index].ipam.own.ring, *ring);
+        assert_eq!(pods(&world, index).len(), 1);
+        let id = world.ask(index, &format!("after {index}"));
+        assert!(matches!(world.answer(index, id), Some(Ok(_))), "each serves its own pods");
+        let other = world.hosts[sides[usize::from(index < 2)][0]].config.name;
+        let conflicts = world.hosts[index].ipam.conflicts();
+        assert!(conflicts.contains(&Conflict::OtherRing { node: other }), "{conflicts:?}");
+    }
+}
+
+#[test]
+fn what_does_not_clash_stays_and_what_does_is_named() {
+    for on_the_one_that_stays in [false, true] {
+        let (mut world, sides) = two_rings([3, 3], &["10.32.0.0/24", "fd00:77::/120"]);
+        let (stay, come) = order(&world, sides);
+        // Both founders give their pods the same addresses, but for one that is far up.
+        for side in [&stay, &come] {
+            world.ask(side[0], &format!("clash {}", side[0]));
+        }
+        let apart = &["10.32.0.99/24", "fd00:77::99/120"];
+        let far = world.ask_for(come[0], "far", apart);
+        world.mingle_among(&come);
+        assert_eq!(world.got(come[0], far), *apart);
+        for index in [come[1], come[2], stay[1]] {
+            world.ask(index, &format!("pod {index}"));
+        }
+        let before: Vec<_> = (0..6).map(|index| pods(&world, index)).collect();
+        let used: BTreeSet<IpAddr> = stay
+            .iter()
+            .flat_map(|index| before[*index].values().flatten().map(IpNet::addr))
+            .collect();
+        world.mingle();
+        let said = if on_the_one_that_stays {
+            heal(&mut world, stay[1], come[1])
+        } else {
+            heal(&mut world, come[2], stay[2])
+        };
+        let expected = if on_the_one_that_stays { Healing::Stays } else { Healing::Moves };
+        assert_eq!(said, Ok(expected));
+        world.mingle();
+        check_one_ring(&world, 256);
+        for index in stay {
+            assert_eq!(pods(&world, index), before[index], "who stays loses nothing");
+            assert_eq!(fenced(&mut world, index), []);
+        }
+        let mut lost = 0;
+        for index in come {
+            let gone = fenced(&mut world, index);
+            lost += gone.len();
+            let now = pods(&world, index);
+            for (key, nets) in &before[index] {
+                let clashes = nets.iter().any(|net| used.contains(&net.addr()));
+                assert_eq!(now.get(key), (!clashes).then_some(nets), "{key}: {nets:?}");
+                let by = gone.iter().find(|fenced| fenced.key == *key);
+                assert_eq!(by.is_some(), clashes);
+                assert!(by.is_none_or(|fenced| fenced.holder.is_some()), "it says who has it");
+            }
+        }
+        assert!(lost >= 1);
+        // The ring works: everybody gets addresses.
+        for index in 0..6 {
+            let id = world.ask(index, &format!("after {index}"));
+            world.mingle();
+            assert!(matches!(world.answer(index, id), Some(Ok(_))));
+        }
+        world.check();
+    }
+}
+
+#[test]
+fn a_node_that_was_away_moves_when_it_is_back() {
+    let (mut world, sides) = two_rings([2, 3], &["10.32.0.0/24"]);
+    let (stay, come) = order(&world, sides);
+    let away = *come.last().unwrap();
+    let id = world.ask_for(come[0], "pod", &["10.32.0.200/24"]);
+    world.mingle_among(&come);
+    assert!(matches!(world.answer(come[0], id), Some(Ok(_))));
+    let there: Vec<usize> = (0..5).filter(|index| *index != away).collect();
+    world.mingle_among(&there);
+    heal(&mut world, come[0], stay[0]).unwrap();
+    world.mingle_among(&there);
+    let old = world.hosts[away].ipam.own.ring;
+    let id = world.ask(away, "alone");
+    assert!(matches!(world.answer(away, id), Some(Ok(_))), "it serves its pods in its ring");
+    // It hears of the word, and reaches only one that moved.
+    world.mingle_among(&[come[0], away]);
+    assert_ne!(world.hosts[away].ipam.own.ring, old);
+    world.mingle();
+    check_one_ring(&world, 256);
+    assert!(pods(&world, come[0]).contains_key("pod"));
+}
+
+#[test]
+fn an_owner_that_cannot_be_reached_is_waited_for() {
+    let (mut world, sides) = two_rings([2, 2], &["10.32.0.0/24"]);
+    let (stay, come) = order(&world, sides);
+    let (owner, other, mover) = (stay[0], stay[1], come[0]);
+    let theirs = world.hosts[owner].ipam.own.owned.iter().next().unwrap();
+    let address = universe::address(theirs.start + 9).to_string();
+    let id = world.ask_for(mover, "pod", &[&format!("{address}/24")]);
+    world.mingle_among(&come);
+    assert!(matches!(world.answer(mover, id), Some(Ok(_))));
+    world.mingle();
+    heal(&mut world, mover, other).unwrap();
+    world.mingle_among(&[mover, other]);
+    for crash in [false, true] {
+        if crash {
+            world.crash(mover);
+            world.mingle_among(&[mover, other]);
+            // Gossip keeps the records of those who are away.
+            world.show(owner, mover);
+        }
+        let kept = world.hosts[mover].ipam.kept();
+        assert_eq!(kept.len(), 1, "crash: {crash}");
+        assert_eq!(kept[0].owners, [world.hosts[owner].config.name]);
+        assert_eq!(pods(&world, mover).len(), 1, "the pod runs on");
+        let state = world.hosts[mover].ipam.state(&|name| name.short());
+        let name = world.hosts[owner].config.name.short();
+        assert!(state.contains(&name) && state.starts_with("moving to another ring"), "{state}");
+    }
+    // New pods get addresses of the new ring meanwhile.
+    let id = world.ask(mover, "new");
+    world.mingle_among(&[mover, other]);
+    assert!(matches!(world.answer(mover, id), Some(Ok(_))));
+    world.mingle();
+    check_one_ring(&world, 256);
+    assert!(pods(&world, mover).contains_key("pod"));
+}
+
+#[test]
+fn what_cannot_be_healed() {
+    let (mut world, sides) = two_rings([2, 2], &["10.32.0.0/24"]);
+    let [a, b] = sides.map(|side| side[0]);
+    assert_eq!(heal(&mut world, a, b), Err(HealError::Unknown(name(2))));
+    assert_eq!(heal(&mut world, a, a + 1), Err(HealError::SameRing(name(1))));
+    world.mingle();
+    heal(&mut world, a, b).unwrap();
+    world.mingle();
+    assert_eq!(heal(&mut world, a, b), Err(HealError::SameRing(name(2))));
+    check_one_ring(&world, 256);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// `to` hears the records of `from` of some time ago.
+    Hear {
+        from: usize,
+        to: usize,
+        back: usize,
+    },
+    Ask {
+        host: usize,
+        key: u8,
+    },
+    AskFor {
+        host: usize,
+        key: u8,
+        number: u8,
+    },
+    Release {
+        host: usize,
+        key: u8,
+    },
+    Pass {
+        seconds: u64,
+    },
+    Reach {
+        host: usize,
+        mask: u8,
+    },
+    Heal {
+        host: usize,
+        peer: usize,
+    },
+    Crash {
+        host: usize,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let (host, key) = (0..4_usize, 0..4_u8);
+    prop_oneof![
+        10 => (host.clone(), host.clone(), 0..4_usize)
+            .prop_map(|(from, to, back)| Op::Hear { from, to, back }),
+        4 => (host.clone(), key.clone()).prop_map(|(host, key)| Op::Ask { host, key }),
+        2 => (host.clone(), key.clone(), 1..31_u8)
+            .prop_map(|(host, key, number)| Op::AskFor { host, key, number }),
+        2 => (host.clone(), key).prop_map(|(host, key)| Op::Release { host, key }),
+        1 => (0..20_u64).prop_map(|seconds| Op::Pass { seconds }),
+        2 => (host.clone(), any::<u8>()).prop_map(|(host, mask)| Op::Reach { host, mask }),
+        2 => (host.clone(), host.clone()).prop_map(|(host, peer)| Op::Heal { host, peer }),
+        1 => host.prop_map(|host| Op::Crash { host }),
+    ]
+}
+
+/// No address is owned by two nodes of one ring, or in use and owned by two.
+fn check_each_ring(world: &World) {
+    let mut owned: Vec<(RingId, u128, u128, usize)> = Vec::new();
+    let mut used: BTreeMap<(RingId, IpAddr), usize> = BTreeMap::new();
+    for (index, host) in world.hosts.iter().enumerate() {
+        host.ipam.check_invariants();
+        let own = &host.ipam.own;
+        owned.extend(own.owned.iter().map(|span| (own.ring, span.start, span.end, index)));
+        for net in host.ipam.allocations().flat_map(|(_, nets)| nets) {
+            if !host.ipam.kept.contains(&universe::number(net.addr())) {
+                let other = used.insert((own.ring, net.addr()), index);
+                assert_eq!(other, None, "{} is in use twice in one ring", net.addr());
+            }
+        }
+    }
+    owned.sort_unstable();
+    for (a, b) in owned.iter().zip(owned.iter().skip(1)) {
+        assert!(a.0 != b.0 || a.2 < b.1, "owned twice: {a:?} {b:?}");
+    }
+}
+
+fn apply(world: &mut World, history: &[Vec<Records>], op: &Op) {
+    let now = world.now;
+    match *op {
+        Op::Hear { from, to, back } if from != to => {
+            let past = &history[from];
+            let records = past[past.len().saturating_sub(1 + back)].clone();
+            let origin = world.hosts[from].config.name;
+            let ipam = &mut world.hosts[to].ipam;
+            if records.space.is_some() {
+                ipam.handle_space(origin, records.space, now).unwrap();
+            }
+            ipam.handle_want(origin, records.want, now).unwrap();
+        }
+        Op::Hear { .. } => {}
+        Op::Ask { host, key } => {
+            world.ask(host, &format!("{host}/{key}"));
+        }
+        Op::AskFor { host, key, number } => {
+            world.ask_for(host, &format!("{host}/{key}"), &[&format!("10.32.0.{number}/27")]);
+        }
+        Op::Release { host, key } => {
+            world.hosts[host].ipam.release(&format!("{host}/{key}"), now);
+        }
+        Op::Pass { seconds } => {
+            world.now = now + Duration::from_secs(seconds);
+            for host in &mut world.hosts {
+                host.ipam.handle_timeout(world.now);
+            }
+        }
+        Op::Reach { host, mask } => {
+            let me = world.hosts[host].config.name;
+            let all = (0..4_u8).filter(|bit| mask >> bit & 1 == 1).map(name);
+            let others: BTreeSet<PeerName> = all.filter(|name| *name != me).collect();
+            world.hosts[host].ipam.handle_reachable(&others, now);
+        }
+        // Refused where the two are of one ring or do not know of each other.
+        Op::Heal { host, peer } => drop(heal(world, host, peer)),
+        Op::Crash { host } => world.crash(host),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rings_become_one_in_any_order(
+        ops in prop::collection::vec((op(), prop::bool::weighted(0.8)), 0..100),
+    ) {
+        let (mut world, sides) = two_rings([2, 2], &["10.32.0.0/27"]);
+        let mut history: Vec<Vec<Records>> =
+            world.records().into_iter().map(|records| vec![records]).collect();
+        for (op, drain) in &ops {
+            apply(&mut world, &history, op);
+            if *drain {
+                (0..4).for_each(|index| world.drain(index));
+            }
+            for (past, records) in history.iter_mut().zip(world.records()) {
+                if past.last() != Some(&records) {
+                    past.push(records);
+                }
+            }
+            check_each_ring(&world);
+        }
+        // In the end all talk, and somebody says the word if nobody did.
+        (0..4).for_each(|index| world.drain(index));
+        world.run(Duration::from_secs(1));
+        let _ = heal(&mut world, sides[0][0], sides[1][0]);
+        world.run(Duration::from_secs(40));
+        check_one_ring(&world, 32);
+    }
+}
