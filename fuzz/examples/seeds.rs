@@ -13,7 +13,7 @@ use std::time::Duration;
 use weft_crypto::{Identity, Role, SessionKeys, Suite};
 use weft_fuzz_targets::{TARGETS, dataplane};
 use weft_gossip::ipam::{Init, Request};
-use weft_gossip::{Config, Node, Time, fuzzing};
+use weft_gossip::{Config, LinkState, Node, Time, fuzzing};
 
 fn main() -> io::Result<()> {
     let mut seeds: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
@@ -165,7 +165,7 @@ fn gossip(seeds: &mut BTreeMap<&str, Vec<Vec<u8>>>) {
     let address: SocketAddr = ([192, 0, 2, 2], 6783).into();
     for (index, node) in nodes.iter_mut().enumerate() {
         node.handle_connected(names[1 - index], address, index == 0, Time::from_start(at));
-        node.handle_established(names[1 - index], Time::from_start(at));
+        node.handle_link_state(names[1 - index], LinkState::Direct(0), Time::from_start(at));
     }
     let (mut messages, mut records, mut snapshots) = (Vec::new(), BTreeMap::new(), Vec::new());
     for round in 0..40u32 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_crypto::Identity;
 use weft_gossip::ipam::{Init, Request};
-use weft_gossip::{Config, Key, Kind, Node, Time, fuzzing};
+use weft_gossip::{Config, Key, Kind, LinkState, Node, Time, fuzzing};
 
 const US: [u8; 32] = [1; 32];
 const THEM: [u8; 32] = [2; 32];
@@ -37,7 +37,7 @@ fn node() -> Option<Node> {
     let them = Identity::from_seed(THEM).name();
     let now = Time::from_start(Duration::ZERO);
     node.handle_connected(them, ([192, 0, 2, 2], 6783).into(), true, now);
-    node.handle_established(them, now);
+    node.handle_link_state(them, LinkState::Direct(0), now);
     node.allocate("pod", Request::default(), now + Duration::from_secs(30), now);
     drain(&mut node, now);
     Some(node)
