@@ -1,43 +1,76 @@
-//! What must hold after every event, and what must come true in the end.
+//! What must hold after every event.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
-use weft_gossip::ipam::{IpamSnapshot, ViewId};
+use ipnet::IpNet;
+use weft_gossip::ipam::{Route, Space, ViewId};
 
-use crate::host::Host;
+use crate::host::{Host, Seen};
 
-/// No address is in use by two Pods anywhere, daemons that do not run included, and every daemon that
-/// runs knows the Pods it promised addresses to. Once somebody was `removed`: no address is in use by
-/// two Pods on daemons that run and are in the same state of removals.
-pub(crate) fn promises(hosts: &[Host], removed: bool) -> Result<(), String> {
-    let mut used: BTreeMap<(Option<ViewId>, IpAddr), (usize, &str)> = BTreeMap::new();
+/// No address is in use by two Pods: anywhere, daemons that do not run included, or, once somebody was
+/// `removed`, on two nodes of the same state of removals, or that hold each other's records.
+pub(crate) fn unique(hosts: &[Host], removed: bool) -> Result<(), String> {
+    let mut used: BTreeMap<IpAddr, Vec<(usize, &str)>> = BTreeMap::new();
     for (index, host) in hosts.iter().enumerate() {
-        let view = if removed { host.view() } else { None };
-        for (key, addresses) in host.pods.iter().filter(|_| !removed || host.stays()) {
+        for (key, addresses) in &host.pods {
             for &address in addresses {
-                if let Some((other, other_key)) = used.insert((view, address), (index, key)) {
+                let users = used.entry(address).or_default();
+                for &(other, other_key) in &*users {
+                    let why = match hosts.get(other) {
+                        Some(_) if !removed => "and nobody was removed",
+                        Some(peer) if index == other || same_view(host, peer) => {
+                            "of the same state of removals"
+                        }
+                        Some(peer) if exchanged(host, peer) => "and these hold each other's records",
+                        Some(_) | None => continue,
+                    };
                     return Err(format!(
-                        "{address} is in use by {key} on h{index} and by {other_key} on h{other}"
+                        "{address} is in use by {key} on h{index} and by {other_key} on h{other}, {why}"
                     ));
                 }
+                users.push((index, key));
             }
         }
-        let Some(daemon) = &host.daemon else { continue };
-        let known: BTreeMap<&str, Vec<IpAddr>> = daemon
-            .node
-            .allocations()
-            .map(|(key, nets)| (key, nets.iter().map(|net| net.addr()).collect()))
-            .collect();
-        for (key, addresses) in &host.pods {
-            if known.get(key.as_str()) != Some(addresses) {
-                return Err(format!(
-                    "h{index} promised {addresses:?} to {key} and knows of {:?}",
-                    known.get(key.as_str())
-                ));
-            }
+    }
+    Ok(())
+}
+
+fn seen(host: &Host) -> Option<&Seen> {
+    host.daemon.as_ref().and(host.seen.as_ref())
+}
+
+fn same_view(one: &Host, other: &Host) -> bool {
+    match (seen(one), seen(other)) {
+        (Some(a), Some(b)) => a.space.view == b.space.view && one.stays() && other.stays(),
+        _ => false,
+    }
+}
+
+/// Whether each holds what the other published last.
+fn exchanged(one: &Host, other: &Host) -> bool {
+    let (Some(a), Some(b)) = (seen(one), seen(other)) else { return false };
+    [one.name(), other.name()].iter().all(|name| {
+        a.records.get(name).is_some() && a.records.get(name) == b.records.get(name)
+    })
+}
+
+/// The daemon of `host` knows the Pods it promised addresses to.
+pub(crate) fn promises(index: usize, host: &Host) -> Result<(), String> {
+    let Some(daemon) = &host.daemon else { return Ok(()) };
+    let known: BTreeMap<&str, Vec<IpAddr>> = daemon
+        .node
+        .allocations()
+        .map(|(key, nets)| (key, nets.iter().map(|net| net.addr()).collect()))
+        .collect();
+    for (key, addresses) in &host.pods {
+        if known.get(key.as_str()) != Some(addresses) {
+            return Err(format!(
+                "h{index} promised {addresses:?} to {key} and knows of {:?}",
+                known.get(key.as_str())
+            ));
         }
     }
     Ok(())
@@ -47,48 +80,126 @@ pub(crate) fn promises(hosts: &[Host], removed: bool) -> Result<(), String> {
 pub(crate) fn ownership(hosts: &[Host]) -> Result<(), String> {
     let mut owned: Vec<(ViewId, u128, u128, usize)> = Vec::new();
     for (index, host) in hosts.iter().enumerate() {
-        let Some(daemon) = &host.daemon else { continue };
-        let IpamSnapshot::V1(snapshot) = daemon.node.ipam().snapshot();
-        let view = snapshot.space.view;
-        owned.extend(snapshot.space.owned.iter().map(|span| (view, span.start, span.end, index)));
+        let Some(Seen { space, .. }) = seen(host) else { continue };
+        owned.extend(space.owned.iter().map(|span| (space.view, span.start, span.end, index)));
     }
     owned.sort_unstable();
     for pair in owned.windows(2) {
-        let [(view, start, end, a), (other_view, other_start, other_end, b)] = pair else {
-            continue;
-        };
-        if view == other_view && end >= other_start {
-            return Err(format!(
-                "h{a} owns {start:x}-{end:x} and h{b} owns {other_start:x}-{other_end:x}"
-            ));
+        let [(view, _, end, a), (other_view, start, _, b)] = pair else { continue };
+        if view == other_view && end >= start {
+            return Err(format!("h{a} and h{b} own {start:x}"));
         }
     }
     Ok(())
 }
 
-/// Each daemon that runs routes to itself exactly what it owns.
-pub(crate) fn routes(index: usize, host: &Host) -> Result<(), String> {
-    let Some(daemon) = &host.daemon else { return Ok(()) };
-    let IpamSnapshot::V1(snapshot) = daemon.node.ipam().snapshot();
-    let own = daemon.node.routes().into_iter().filter(|route| route.owner == host.name());
-    for route in own {
-        let (start, end) = (number(route.start), number(route.end));
-        // Spans with different versions stay apart in the record, and are one route.
-        let covered: u128 = snapshot
-            .space
-            .owned
-            .iter()
-            .filter(|span| start <= span.start && span.end <= end)
-            .map(|span| span.end - span.start + 1)
-            .sum();
-        if covered != end - start + 1 {
-            return Err(format!(
-                "h{index} routes {}-{} to itself and does not own all of it",
-                route.start, route.end
-            ));
+/// While nobody was removed, each address is held by one node or on its way to one, not both, with what
+/// the disks of machines that do not run say. Answers how many addresses that covers.
+pub(crate) fn cover(hosts: &[Host]) -> Result<u128, String> {
+    let spaces: BTreeMap<[u8; 32], &Space> = hosts
+        .iter()
+        .filter_map(|host| Some((*host.name().as_bytes(), host.space()?)))
+        .collect();
+    let mut held: Vec<(u128, u128, String)> = Vec::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let Some(space) = host.space() else { continue };
+        held.extend(space.owned.iter().map(|span| (span.start, span.end, format!("h{index}"))));
+        for grant in &space.grants {
+            let taken = spaces.get(&grant.to).map_or(0, |to| {
+                let me = *host.name().as_bytes();
+                to.accepted.iter().find(|(from, _)| *from == me).map_or(0, |(_, number)| *number)
+            });
+            if grant.number > taken {
+                let way = format!("grant {} of h{index}", grant.number);
+                held.push((grant.span.start, grant.span.end, way));
+            }
         }
     }
+    held.sort_unstable();
+    for pair in held.windows(2) {
+        let [(_, end, a), (start, _, b)] = pair else { continue };
+        if end >= start {
+            return Err(format!("{a} and {b} both hold {start:x}"));
+        }
+    }
+    Ok(held.iter().map(|(start, end, _)| end - start + 1).sum())
+}
+
+/// The ring as one node sees it gives no address to two. If the node holds the newest records of all
+/// that own anything, and nobody was `removed`, it covers what is owned at all, `whole` addresses.
+pub(crate) fn view(
+    index: usize,
+    hosts: &[Host],
+    removed: bool,
+    whole: u128,
+) -> Result<(), String> {
+    let Some(host) = hosts.get(index) else { return Ok(()) };
+    let (Some(daemon), Some(mine)) = (&host.daemon, &host.seen) else { return Ok(()) };
+    let routes = daemon.node.routes();
+    let covered = disjoint(&routes, &host.ranges).map_err(|why| format!("h{index}: {why}"))?;
+    own_routes(index, host, &routes, &mine.space)?;
+    let current = |other: &Host| {
+        let name = other.name();
+        let published = seen(other).and_then(|seen| seen.records.get(&name));
+        // What is not on the disk yet is not published.
+        other.writing.is_empty() && published.is_some() && published == mine.records.get(&name)
+    };
+    let in_ring = mine.space.ring != [0; 16];
+    if !removed && in_ring && hosts.iter().all(current) && covered != whole {
+        return Err(format!(
+            "h{index} has heard of everything and sees owners of {covered} of {whole} addresses"
+        ));
+    }
     Ok(())
+}
+
+/// Routes are sorted, disjoint and inside the ranges. Answers how many addresses they cover.
+pub(crate) fn disjoint(routes: &[Route], ranges: &[IpNet]) -> Result<u128, String> {
+    let mut sum = 0;
+    let mut last = None;
+    for route in routes {
+        let (start, end) = (number(route.start), number(route.end));
+        let inside = |net: &IpNet| number(net.network()) <= start && end <= number(net.broadcast());
+        let follows = last.is_none_or(|last| last < start);
+        if start > end || !follows || !ranges.iter().any(inside) {
+            return Err(format!("{} to {} is routed twice, or is nobody's", route.start, route.end));
+        }
+        last = Some(end);
+        sum += end - start + 1;
+    }
+    Ok(sum)
+}
+
+/// Each daemon routes to itself exactly what it owns.
+fn own_routes(index: usize, host: &Host, routes: &[Route], space: &Space) -> Result<(), String> {
+    let me = host.name();
+    let size = |start: u128, end: u128| end - start + 1;
+    let own = || routes.iter().filter(|route| route.owner == me);
+    let routed: u128 = own().map(|route| size(number(route.start), number(route.end))).sum();
+    let owned: u128 = space.owned.iter().map(|span| size(span.start, span.end)).sum();
+    for route in own() {
+        let (start, end) = (number(route.start), number(route.end));
+        // Spans with different versions stay apart in the record, and are one route.
+        let inside = |span: &&_| {
+            let span: &weft_gossip::ipam::Span = span;
+            start <= span.start && span.end <= end
+        };
+        let covered: u128 =
+            space.owned.iter().filter(inside).map(|span| size(span.start, span.end)).sum();
+        if covered != size(start, end) {
+            let (start, end) = (route.start, route.end);
+            return Err(format!("h{index} routes {start} to {end} to itself and does not own it"));
+        }
+    }
+    if routed != owned {
+        return Err(format!("h{index} owns {owned} addresses and routes {routed} to itself"));
+    }
+    Ok(())
+}
+
+/// How many addresses the ranges have.
+pub(crate) fn size(ranges: &[IpNet]) -> u128 {
+    ranges.iter().map(|net| number(net.broadcast()) - number(net.network()) + 1).sum()
 }
 
 fn number(ip: IpAddr) -> u128 {
@@ -98,53 +209,36 @@ fn number(ip: IpAddr) -> u128 {
     }
 }
 
-/// All that are not dead run, hold the same records and see each other; those that were not removed
-/// see the same ring, and no removal waits; or what is missing.
-pub(crate) fn agreement(hosts: &[Host]) -> Result<(), String> {
-    let mut first = None;
-    for (index, host) in hosts.iter().enumerate() {
-        if host.dead {
-            continue;
+/// The hosts of these numbers have changed: checks all that an event can break. `whole` is whether the
+/// whole range was covered once, and is brought up to date.
+pub(crate) fn all(
+    hosts: &mut [Host],
+    changed: &BTreeSet<usize>,
+    removed: bool,
+    whole: &mut bool,
+) -> Result<(), String> {
+    for index in changed {
+        if let Some(host) = hosts.get_mut(*index) {
+            host.look();
         }
-        let Some(daemon) = &host.daemon else { return Err(format!("h{index} does not run")) };
-        let unreachable: BTreeSet<String> = daemon
-            .node
-            .members()
-            .into_iter()
-            .filter(|member| !member.reachable)
-            .filter(|member| !hosts.iter().any(|host| host.dead && host.name() == member.name))
-            .map(|member| member.nickname)
-            .collect();
-        if !unreachable.is_empty() {
-            return Err(format!("h{index} does not reach {unreachable:?}"));
+    }
+    let hosts = &*hosts;
+    unique(hosts, removed)?;
+    ownership(hosts)?;
+    let mut covered = 0;
+    if !removed {
+        covered = cover(hosts)?;
+        let full = hosts.first().map_or(0, |host| size(&host.ranges));
+        if *whole && covered != full {
+            return Err(format!("{covered} of {full} addresses are held, and nobody was removed"));
         }
-        let alive = hosts.iter().filter(|host| !host.dead).count();
-        let members = daemon.node.members().len();
-        if members < alive {
-            return Err(format!("h{index} knows {members} members"));
-        }
-        if daemon.links.len() + 1 != alive {
-            return Err(format!("h{index} has {} links", daemon.links.len()));
-        }
-        if !host.stays() {
-            continue;
-        }
-        if let Some(waits) = daemon.node.removals().iter().find(|it| it.waits_for.is_some()) {
-            return Err(format!("h{index} waits for {:?}", waits.waits_for));
-        }
-        let view = (daemon.node.fingerprints(), daemon.node.routes());
-        match &first {
-            None => first = Some(view),
-            Some((records, _)) if *records != view.0 => {
-                return Err(format!("h0 and h{index} hold different records"));
-            }
-            Some((_, routes)) if *routes != view.1 => {
-                return Err(format!(
-                    "h0 and h{index} see different rings: {routes:?} and {:?}",
-                    view.1
-                ));
-            }
-            Some(_) => {}
+        // A share that was claimed and is on no disk yet can still be lost, and is claimed again.
+        *whole |= covered == full && hosts.iter().all(|host| host.writing.is_empty());
+    }
+    for index in changed {
+        if let Some(host) = hosts.get(*index) {
+            promises(*index, host)?;
+            view(*index, hosts, removed, covered)?;
         }
     }
     Ok(())

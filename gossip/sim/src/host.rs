@@ -1,5 +1,5 @@
-//! One machine of the world: its disk, its daemon while that runs, and the Pods that believe in what
-//! the daemon promised.
+//! One machine of the world: its disk, its clocks, its daemon while that runs, and the Pods that
+//! believe in what the daemon promised.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +8,38 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use weft_crypto::{Identity, PeerName};
 use weft_gossip::{
     Config, Connector, ConnectorConfig, Node, RestoreError, Time,
-    ipam::{Init, IpamSnapshot, RequestId, ViewId},
+    ipam::{Init, IpamSnapshot, RequestId, Space},
 };
+
+use crate::CrashPoint;
+
+/// How long freed addresses rest.
+pub(crate) const COOL_DOWN: Duration = Duration::from_secs(3);
+
+/// Bytes on a disk, or on their way there.
+#[derive(Clone)]
+pub(crate) struct Write {
+    /// Of which life of the daemon.
+    pub(crate) incarnation: u64,
+    pub(crate) token: u64,
+    pub(crate) bytes: Vec<u8>,
+    /// What the daemon said of its space then.
+    pub(crate) space: Space,
+    /// Where the machine stops.
+    pub(crate) crash: Option<CrashPoint>,
+}
+
+/// What is checked of a daemon, as it was after the last event that changed it.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) space: Space,
+    /// What it holds, by origin.
+    pub(crate) records: BTreeMap<PeerName, u64>,
+}
 
 /// A machine.
 pub(crate) struct Host {
@@ -21,20 +48,24 @@ pub(crate) struct Host {
     /// Where its operator told it to connect.
     pub(crate) targets: BTreeSet<String>,
     pub(crate) init: Init,
-    /// What survives a crash: the token and the bytes of the newest write that was finished.
-    pub(crate) disk: Option<(u64, Vec<u8>)>,
-    /// Writes under way: incarnation, token, bytes.
-    pub(crate) writing: Vec<(u64, u64, Vec<u8>)>,
+    pub(crate) ranges: Vec<IpNet>,
+    /// What survives a crash: the newest write that was finished.
+    pub(crate) disk: Option<Write>,
+    /// Writes under way.
+    pub(crate) writing: Vec<Write>,
     /// The daemon, while it runs.
     pub(crate) daemon: Option<Daemon>,
     /// How often the daemon was started.
     pub(crate) incarnation: u64,
     /// What Pods on this machine were promised and use, whether the daemon runs or not.
     pub(crate) pods: BTreeMap<String, Vec<IpAddr>>,
-    /// It will never start again.
+    /// It will not start again, or not for a long time.
     pub(crate) dead: bool,
-    /// Pods that were stopped while nobody could be sure that the disk knew.
+    /// Pods that were stopped, or given up, while nobody could be sure that the disk knew.
     pub(crate) stopped: BTreeSet<String>,
+    /// How far its time of day is off, seconds.
+    pub(crate) clock_error: i64,
+    pub(crate) seen: Option<Seen>,
 }
 
 /// A running daemon.
@@ -45,18 +76,43 @@ pub(crate) struct Daemon {
     pub(crate) links: BTreeMap<PeerName, u64>,
     /// Requests without an outcome.
     pub(crate) waiting: BTreeMap<RequestId, String>,
+    /// When it was started.
+    started: Time,
+    /// By how much its clock leapt since.
+    leapt: Duration,
+}
+
+impl Daemon {
+    /// What its own clock says.
+    pub(crate) fn time(&self, now: Time) -> Time {
+        Time::from_start(now.since(self.started) + self.leapt)
+    }
+
+    /// When it wants to be called, in the time of the world.
+    pub(crate) fn timeout(&self) -> Option<Time> {
+        let own = [self.node.poll_timeout(), self.connector.poll_timeout()];
+        let own = own.into_iter().flatten().min()?;
+        Some(self.started + own.since(Time::START + self.leapt))
+    }
+
+    pub(crate) fn leap(&mut self, by: Duration) {
+        self.leapt += by;
+    }
+
+    pub(crate) fn space(&self) -> Space {
+        let IpamSnapshot::V1(snapshot) = self.node.ipam().snapshot();
+        snapshot.space
+    }
 }
 
 impl Host {
-    pub(crate) fn new(index: usize, seed: u64, init: Init, targets: BTreeSet<String>) -> Self {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        key[8..16].copy_from_slice(&(index as u64 + 1).to_le_bytes());
+    pub(crate) fn new(index: usize, seed: u64, ranges: Vec<IpNet>) -> Self {
         Self {
-            identity: Arc::new(Identity::from_seed(key)),
+            identity: Arc::new(identity(index, seed, 0)),
             address: address(index),
-            targets,
-            init,
+            targets: BTreeSet::new(),
+            init: Init::Observer,
+            ranges,
             disk: None,
             writing: Vec::new(),
             daemon: None,
@@ -64,6 +120,8 @@ impl Host {
             pods: BTreeMap::new(),
             dead: false,
             stopped: BTreeSet::new(),
+            clock_error: 0,
+            seen: None,
         }
     }
 
@@ -76,10 +134,21 @@ impl Host {
         self.daemon.as_ref().is_some_and(|daemon| daemon.node.removed_by().is_none())
     }
 
-    /// The state of removals that it is in, while it runs.
-    pub(crate) fn view(&self) -> Option<ViewId> {
-        let IpamSnapshot::V1(snapshot) = self.daemon.as_ref()?.node.ipam().snapshot();
-        Some(snapshot.space.view)
+    /// What it says of its space, or what its disk says while it does not run.
+    pub(crate) fn space(&self) -> Option<&Space> {
+        match (&self.daemon, &self.seen) {
+            (Some(_), Some(seen)) => Some(&seen.space),
+            (Some(_), None) => None,
+            (None, _) => self.disk.as_ref().map(|write| &write.space),
+        }
+    }
+
+    /// Looks at the daemon again.
+    pub(crate) fn look(&mut self) {
+        self.seen = self.daemon.as_ref().map(|daemon| Seen {
+            space: daemon.space(),
+            records: daemon.node.fingerprints(),
+        });
     }
 
     /// Starts the daemon from what is on the disk.
@@ -95,24 +164,49 @@ impl Host {
             version: "0.1.0".into(),
             boot_id: self.incarnation,
             port: self.address.port(),
-            ranges: vec!["10.32.0.0/24".parse().expect("invariant: a range")],
+            ranges: self.ranges.clone(),
             init: self.init.clone(),
             targets: self.targets.len(),
-            cool_down: Duration::from_secs(3),
+            cool_down: COOL_DOWN,
         };
-        let disk = self.disk.as_ref().map(|(_, bytes)| bytes.as_slice());
-        let node = Node::new(config, Arc::clone(&self.identity), seed, disk, now)?;
+        let disk = self.disk.as_ref().map(|write| write.bytes.as_slice());
+        // Each life of the daemon counts its own time.
+        let begin = Time::START;
+        let node = Node::new(config, Arc::clone(&self.identity), seed, disk, begin)?;
         let config = ConnectorConfig { name: self.name(), discovery: true, conn_limit: 0 };
         let mut connector = Connector::new(config, seed);
-        connector.set_targets(self.targets.clone(), now);
-        self.daemon =
-            Some(Daemon { node, connector, links: BTreeMap::new(), waiting: BTreeMap::new() });
-        // Tokens start anew with each life of the machine.
-        if let Some((token, _)) = &mut self.disk {
-            *token = 0;
+        connector.set_targets(self.targets.clone(), begin);
+        self.daemon = Some(Daemon {
+            node,
+            connector,
+            links: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            started: now,
+            leapt: Duration::ZERO,
+        });
+        // Tokens start anew with each life of the daemon.
+        if let Some(write) = &mut self.disk {
+            write.token = 0;
         }
         Ok(())
     }
+
+    /// The data directory is gone, and with it the identity.
+    pub(crate) fn forget(&mut self, index: usize, seed: u64) {
+        self.identity = Arc::new(identity(index, seed, self.incarnation + 1));
+        self.disk = None;
+        self.seen = None;
+        self.pods.clear();
+        self.stopped.clear();
+    }
+}
+
+fn identity(index: usize, seed: u64, life: u64) -> Identity {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&(index as u64 + 1).to_le_bytes());
+    key[16..24].copy_from_slice(&life.to_le_bytes());
+    Identity::from_seed(key)
 }
 
 /// Where a machine is on the underlay.

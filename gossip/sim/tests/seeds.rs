@@ -1,55 +1,47 @@
-//! Two hundred histories of five nodes, others with removals, and the proof that the simulator can
-//! fail. For more: `cargo run -p weft-sim -- --removals --seeds 1000 --seed 5000`.
+//! Two hundred histories, the crash at every write of some short ones, and the proof that the simulator
+//! can fail. For more: `scripts/test --long`, or `cargo run -p weft-sim -- --seeds 1000 --seed 5000`.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+use std::sync::Mutex;
 
-use weft_sim::{Options, run};
+use weft_sim::{CrashPoint, Options, play_all, run};
 
-/// Plays seeds 0 to `count` on all processors; answers the failures in words.
+/// Plays seeds from that of `options` on; answers the failures in words.
 fn play(count: u64, options: &Options) -> Vec<String> {
-    let next = AtomicU64::new(0);
-    let worker = || {
-        let mut failures = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= count {
-                return failures;
-            }
-            if let Err(failure) = run(&Options { seed, ..options.clone() }) {
-                failures.push(failure.to_string());
-            }
-        }
-    };
-    let workers = thread::available_parallelism().map_or(2, usize::from);
-    thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        running.into_iter().flat_map(|running| running.join().expect("a worker died")).collect()
-    })
+    let failures = Mutex::new(Vec::new());
+    let sum = play_all(options, count, |failure| {
+        failures.lock().unwrap().push(failure.to_string());
+    });
+    println!("{sum}");
+    failures.into_inner().unwrap()
 }
 
 #[test]
-fn two_hundred_histories_of_five_nodes() {
-    let failures = play(200, &Options { nodes: 5, steps: 150, ..Options::default() });
+fn two_hundred_histories() {
+    let failures = play(200, &Options::default());
     assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
 }
 
+/// A machine stops before, at and after each write in turn, in histories with and without removals.
 #[test]
-fn a_large_cluster_and_the_smallest() {
-    for (nodes, steps) in [(2, 250), (12, 100)] {
-        let failures = play(3, &Options { nodes, steps, ..Options::default() });
-        assert!(failures.is_empty(), "{}", failures.join("\n"));
-    }
-}
-
-#[test]
-fn histories_with_deaths_and_removals() {
-    for (nodes, steps, count) in [(5, 150, 60), (3, 150, 20), (12, 100, 4)] {
-        let options = Options { nodes, steps, removals: true, ..Options::default() };
-        let failures = play(count, &options);
-        assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
+fn a_crash_at_every_write() {
+    for (seed, removals) in [(1, false), (2, true)] {
+        let short = Options {
+            seed,
+            nodes: Some(3),
+            steps: Some(12),
+            removals: Some(removals),
+            ..Options::default()
+        };
+        let writes = run(&short).map_err(|failure| failure.to_string()).unwrap().writes;
+        assert!(writes > 10, "{writes} writes");
+        for write in 0..writes {
+            for point in CrashPoint::ALL {
+                let crash = Options { crash_at: Some((write, point)), ..short.clone() };
+                if let Err(failure) = run(&crash) {
+                    panic!("{failure}");
+                }
+            }
+        }
     }
 }
 
@@ -69,7 +61,7 @@ fn promises_before_persistence_are_noticed() {
     let failures = play(8, &Options { lying_disk: true, ..Options::default() });
     assert!(!failures.is_empty());
     let named = |failure: &String| {
-        failure.contains("replay: cargo run -p weft-sim -- --seed ")
+        failure.contains("replay: cargo run -p weft-sim -- --verbose --seed ")
             && failure.contains("--lying-disk")
     };
     assert!(failures.iter().all(named), "{failures:?}");

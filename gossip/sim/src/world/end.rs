@@ -1,0 +1,145 @@
+//! The end of a history: nothing fails any more, and everything must come right.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use weft_crypto::PeerName;
+
+use super::World;
+use crate::{
+    agreement,
+    host::{COOL_DOWN, Host},
+};
+
+/// Virtual time the healed world may take to agree: the longest backoff of the connection maker, the
+/// consensus, and some rounds of anti-entropy.
+const HEALING: Duration = Duration::from_secs(180);
+/// How long a request for an address may wait, and a bit.
+const SERVED: Duration = Duration::from_secs(32);
+
+impl World {
+    pub(super) fn end_well(&mut self) -> Result<(), String> {
+        let started = self.now;
+        self.agree()?;
+        self.report.settled_ms = self.now.since(started).as_millis();
+        // Those who wait since before get what was freed, or give up.
+        self.pass(self.now + SERVED)?;
+        // With what is free now: as many get an address as there are addresses.
+        self.serve("full")?;
+        // With Pods stopped until there is one for everybody.
+        while agreement::free(&self.hosts) < self.hosts.len() {
+            let most = (0..self.hosts.len())
+                .filter(|host| self.hosts.get(*host).is_some_and(Host::stays))
+                .max_by_key(|host| self.hosts.get(*host).map_or(0, |host| host.pods.len()));
+            let Some(host) = most else { break };
+            if self.hosts.get(host).is_none_or(|host| host.pods.is_empty()) {
+                return Err(format!("nobody uses addresses, and none is free; {}", self.states()));
+            }
+            self.release_pod(host, 0);
+            self.drain(host)?;
+        }
+        self.pass(self.now + COOL_DOWN)?;
+        self.serve("last")?;
+        self.agree()
+    }
+
+    /// Waits until all agree.
+    fn agree(&mut self) -> Result<(), String> {
+        let deadline = self.now + HEALING;
+        loop {
+            self.pass(self.now + Duration::from_millis(500))?;
+            self.bury_the_dead()?;
+            match agreement::reached(&self.hosts) {
+                Ok(()) => return Ok(()),
+                Err(missing) if self.now > deadline => {
+                    return Err(format!("no agreement: {missing}; {}", self.states()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// In the end operators remove what is gone, wherever nobody knows of that yet: those who remove
+    /// each other do not listen to each other.
+    fn bury_the_dead(&mut self) -> Result<(), String> {
+        if !self.hosts.iter().all(|host| host.dead || host.daemon.is_some()) {
+            return Ok(());
+        }
+        let dead = self.hosts.iter().filter(|host| host.dead).map(Host::name);
+        let gone: BTreeSet<PeerName> = dead.chain(self.ghosts.iter().copied()).collect();
+        for on in 0..self.hosts.len() {
+            let Some(host) = self.hosts.get(on).filter(|host| host.stays()) else { continue };
+            let Some(daemon) = host.daemon.as_ref().filter(|daemon| daemon.node.ready()) else {
+                continue;
+            };
+            let known: BTreeSet<PeerName> =
+                daemon.node.removals().iter().map(|removal| removal.name).collect();
+            for name in gone.difference(&known) {
+                if self.remove_name(on, *name, false) {
+                    self.note(|| format!("h{on}: remove {}, which is gone", name.short()));
+                }
+            }
+            self.drain(on)?;
+        }
+        Ok(())
+    }
+
+    /// Each node asks for an address; as many as there are addresses get one.
+    fn serve(&mut self, word: &str) -> Result<(), String> {
+        let stay: Vec<usize> = (0..self.hosts.len())
+            .filter(|host| self.hosts.get(*host).is_some_and(Host::stays))
+            .collect();
+        if stay.is_empty() {
+            return Err("nobody is left".into());
+        }
+        let wanted = stay.len().min(agreement::free(&self.hosts));
+        for host in &stay {
+            self.allocate(*host, format!("{word}-{host}"));
+            self.drain(*host)?;
+        }
+        let served = |world: &Self| {
+            let has = |host: &&usize| {
+                let pods = world.hosts.get(**host).map(|host| &host.pods);
+                pods.is_some_and(|pods| pods.contains_key(&format!("{word}-{host}")))
+            };
+            stay.iter().filter(has).count()
+        };
+        let crashes = self.report.crashes;
+        let deadline = self.now + SERVED;
+        // Also those who get none: they would be in the way of others who ask later.
+        while self.now < deadline && (served(self) < wanted || self.anybody_waits()) {
+            self.pass(self.now + Duration::from_millis(500))?;
+        }
+        let served = served(self);
+        if served < wanted && self.report.crashes > crashes {
+            // Whoever asked a daemon that crashed asks again.
+            return self.serve(&format!("{word}-again"));
+        }
+        if served < wanted {
+            return Err(format!(
+                "{served} of {} got an address, and there were {wanted}; {}",
+                stay.len(),
+                self.states()
+            ));
+        }
+        Ok(())
+    }
+
+    fn anybody_waits(&self) -> bool {
+        let waits = |host: &Host| {
+            host.daemon.as_ref().is_none_or(|daemon| !daemon.waiting.is_empty()) && !host.dead
+        };
+        self.hosts.iter().any(waits)
+    }
+
+    fn states(&self) -> String {
+        let state = |(index, host): (usize, &Host)| match &host.daemon {
+            Some(daemon) => {
+                let removals: Vec<String> =
+                    daemon.node.removals().iter().map(|it| daemon.node.label(it.name)).collect();
+                format!("h{index}: {}, removes {removals:?}", daemon.node.ipam_state())
+            }
+            None => format!("h{index}: down"),
+        };
+        self.hosts.iter().enumerate().map(state).collect::<Vec<_>>().join("; ")
+    }
+}
