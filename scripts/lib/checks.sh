@@ -78,3 +78,13 @@ run_tests() {
         return 1
     fi
 }
+
+# run_long: histories with seeds that nobody has played yet, and the model check as far as it goes.
+run_long() {
+    local base=${WEFT_SIM_SEED:-} status=0
+    [[ -n $base ]] || base=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+    say "1000 histories, seeds from $base on (WEFT_SIM_SEED=$base plays the same again)"
+    cargo run --quiet --locked -p weft-sim -- --seeds 1000 --seed "$base" || status=$?
+    WEFT_MODEL_LONG=1 cargo test --quiet --locked -p weft-model --test check -- --nocapture || status=$?
+    return "$status"
+}

@@ -11,8 +11,7 @@ pub(crate) fn reached(hosts: &[Host]) -> Result<(), String> {
     let mut first = None;
     for (index, host) in hosts.iter().enumerate().filter(|(_, host)| !host.dead) {
         let Some(daemon) = &host.daemon else { return Err(format!("h{index} does not run")) };
-        let names: BTreeSet<_> =
-            hosts.iter().filter(|host| !host.dead).map(Host::name).collect();
+        let names: BTreeSet<_> = hosts.iter().filter(|host| !host.dead).map(Host::name).collect();
         let reached: BTreeSet<_> = daemon
             .node
             .members()
@@ -33,8 +32,7 @@ pub(crate) fn reached(hosts: &[Host]) -> Result<(), String> {
             return Err(format!("h{index} waits for {:?}", waits.waits_for));
         }
         let routes = daemon.node.routes();
-        let (covered, size) =
-            (check::disjoint(&routes, &host.ranges)?, check::size(&host.ranges));
+        let (covered, size) = (check::disjoint(&routes, &host.ranges)?, check::size(&host.ranges));
         if covered != size {
             return Err(format!("h{index} sees owners of {covered} of {size} addresses"));
         }

@@ -24,7 +24,9 @@ pub(crate) fn unique(hosts: &[Host], removed: bool) -> Result<(), String> {
                         Some(peer) if index == other || same_view(host, peer) => {
                             "of the same state of removals"
                         }
-                        Some(peer) if exchanged(host, peer) => "and these hold each other's records",
+                        Some(peer) if exchanged(host, peer) => {
+                            "and these hold each other's records"
+                        }
                         Some(_) | None => continue,
                     };
                     return Err(format!(
@@ -52,9 +54,9 @@ fn same_view(one: &Host, other: &Host) -> bool {
 /// Whether each holds what the other published last.
 fn exchanged(one: &Host, other: &Host) -> bool {
     let (Some(a), Some(b)) = (seen(one), seen(other)) else { return false };
-    [one.name(), other.name()].iter().all(|name| {
-        a.records.get(name).is_some() && a.records.get(name) == b.records.get(name)
-    })
+    [one.name(), other.name()]
+        .iter()
+        .all(|name| a.records.get(name).is_some() && a.records.get(name) == b.records.get(name))
 }
 
 /// The daemon of `host` knows the Pods it promised addresses to.
@@ -96,10 +98,8 @@ pub(crate) fn ownership(hosts: &[Host]) -> Result<(), String> {
 /// While nobody was removed, each address is held by one node or on its way to one, not both, with what
 /// the disks of machines that do not run say. Answers how many addresses that covers.
 pub(crate) fn cover(hosts: &[Host]) -> Result<u128, String> {
-    let spaces: BTreeMap<[u8; 32], &Space> = hosts
-        .iter()
-        .filter_map(|host| Some((*host.name().as_bytes(), host.space()?)))
-        .collect();
+    let spaces: BTreeMap<[u8; 32], &Space> =
+        hosts.iter().filter_map(|host| Some((*host.name().as_bytes(), host.space()?))).collect();
     let mut held: Vec<(u128, u128, String)> = Vec::new();
     for (index, host) in hosts.iter().enumerate() {
         let Some(space) = host.space() else { continue };
@@ -127,12 +127,7 @@ pub(crate) fn cover(hosts: &[Host]) -> Result<u128, String> {
 
 /// The ring as one node sees it gives no address to two. If the node holds the newest records of all
 /// that own anything, and nobody was `removed`, it covers what is owned at all, `whole` addresses.
-pub(crate) fn view(
-    index: usize,
-    hosts: &[Host],
-    removed: bool,
-    whole: u128,
-) -> Result<(), String> {
+pub(crate) fn view(index: usize, hosts: &[Host], removed: bool, whole: u128) -> Result<(), String> {
     let Some(host) = hosts.get(index) else { return Ok(()) };
     let (Some(daemon), Some(mine)) = (&host.daemon, &host.seen) else { return Ok(()) };
     let routes = daemon.node.routes();
@@ -162,7 +157,10 @@ pub(crate) fn disjoint(routes: &[Route], ranges: &[IpNet]) -> Result<u128, Strin
         let inside = |net: &IpNet| number(net.network()) <= start && end <= number(net.broadcast());
         let follows = last.is_none_or(|last| last < start);
         if start > end || !follows || !ranges.iter().any(inside) {
-            return Err(format!("{} to {} is routed twice, or is nobody's", route.start, route.end));
+            return Err(format!(
+                "{} to {} is routed twice, or is nobody's",
+                route.start, route.end
+            ));
         }
         last = Some(end);
         sum += end - start + 1;

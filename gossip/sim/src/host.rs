@@ -145,10 +145,10 @@ impl Host {
 
     /// Looks at the daemon again.
     pub(crate) fn look(&mut self) {
-        self.seen = self.daemon.as_ref().map(|daemon| Seen {
-            space: daemon.space(),
-            records: daemon.node.fingerprints(),
-        });
+        self.seen = self
+            .daemon
+            .as_ref()
+            .map(|daemon| Seen { space: daemon.space(), records: daemon.node.fingerprints() });
     }
 
     /// Starts the daemon from what is on the disk.

@@ -92,6 +92,7 @@ impl World {
             return Err("nobody is left".into());
         }
         let wanted = stay.len().min(agreement::free(&self.hosts));
+        let crashes = self.report.crashes;
         for host in &stay {
             self.allocate(*host, format!("{word}-{host}"));
             self.drain(*host)?;
@@ -103,7 +104,6 @@ impl World {
             };
             stay.iter().filter(has).count()
         };
-        let crashes = self.report.crashes;
         let deadline = self.now + SERVED;
         // Also those who get none: they would be in the way of others who ask later.
         while self.now < deadline && (served(self) < wanted || self.anybody_waits()) {

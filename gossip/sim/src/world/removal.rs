@@ -36,8 +36,9 @@ impl World {
     /// A machine that died and was removed starts again, with the disk it had.
     pub(super) fn come_back(&mut self) {
         let removed = |host: &Host| host.dead && self.removes(host.name());
-        let back: Vec<usize> =
-            (0..self.hosts.len()).filter(|index| self.hosts.get(*index).is_some_and(removed)).collect();
+        let back: Vec<usize> = (0..self.hosts.len())
+            .filter(|index| self.hosts.get(*index).is_some_and(removed))
+            .collect();
         if back.is_empty() {
             return;
         }
