@@ -56,7 +56,7 @@ fn exchanged(one: &Host, other: &Host) -> bool {
     let (Some(a), Some(b)) = (seen(one), seen(other)) else { return false };
     [one.name(), other.name()]
         .iter()
-        .all(|name| a.records.get(name).is_some() && a.records.get(name) == b.records.get(name))
+        .all(|name| a.records.contains_key(name) && a.records.get(name) == b.records.get(name))
 }
 
 /// The daemon of `host` knows the Pods it promised addresses to.

@@ -41,6 +41,6 @@ pub use crate::{
 ///
 /// # Errors
 /// An invariant broke, or the cluster did not recover. The failure names the command that replays it.
-pub fn run(options: &Options) -> Result<Report, Failure> {
+pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
     world::World::new(options.clone()).run()
 }

@@ -9,10 +9,10 @@ use weft_sim::{CrashPoint, Options, play_all, run};
 fn play(count: u64, options: &Options) -> Vec<String> {
     let failures = Mutex::new(Vec::new());
     let sum = play_all(options, count, |failure| {
-        failures.lock().unwrap().push(failure.to_string());
+        failures.lock().expect("no worker panics").push(failure.to_string());
     });
     println!("{sum}");
-    failures.into_inner().unwrap()
+    failures.into_inner().expect("no worker panics")
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Plays the history to its end.
-    pub(crate) fn run(mut self) -> Result<Report, Failure> {
+    pub(crate) fn run(mut self) -> Result<Report, Box<Failure>> {
         // A machine that panics is a failure of this seed like any other.
         let played = catch_unwind(AssertUnwindSafe(|| self.play()));
         let result = played.unwrap_or_else(|panic| {
@@ -120,13 +120,13 @@ impl World {
                 self.report.trace = self.digest.finish();
                 Ok(self.report)
             }
-            Err(reason) => Err(Failure {
+            Err(reason) => Err(Box::new(Failure {
                 options: self.options,
                 setting: self.report.setting,
                 at: self.now.since_start().as_secs_f64(),
                 reason,
                 trace: self.trace.into(),
-            }),
+            })),
         }
     }
 
