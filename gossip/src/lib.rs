@@ -20,6 +20,8 @@ mod event;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod ipam;
+#[cfg(test)]
+mod laws;
 pub mod limits;
 mod membership;
 mod message;

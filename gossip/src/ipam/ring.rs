@@ -36,21 +36,50 @@ type Rank = (bool, bool, u64, std::cmp::Reverse<PeerName>);
 /// Independent of the order of the claims, and indifferent to repetition: the winner of an address
 /// is the greatest in a total order.
 pub(super) fn fold(claims: &[Claim], me: PeerName) -> Vec<Segment> {
-    let mut starts: BTreeMap<u128, Vec<Rank>> = BTreeMap::new();
-    // Keyed by the first address after the claim; the last address of all cannot be in a range.
-    let mut ends: BTreeMap<u128, Vec<Rank>> = BTreeMap::new();
-    let mut edges = BTreeSet::new();
-    for claim in claims {
+    let ranked = claims.iter().map(|claim| {
         let lower = std::cmp::Reverse(claim.owner);
-        let rank = (claim.owner == me, claim.current, claim.span.version, lower);
-        let after = claim.span.end.saturating_add(1);
-        starts.entry(claim.span.start).or_default().push(rank);
-        ends.entry(after).or_default().push(rank);
-        edges.extend([claim.span.start, after]);
-    }
-
+        let rank: Rank = (claim.owner == me, claim.current, claim.span.version, lower);
+        (claim.span.start, claim.span.end, rank)
+    });
     let mut segments: Vec<Segment> = Vec::new();
-    let mut active: BTreeMap<Rank, usize> = BTreeMap::new();
+    sweep(ranked, |start, end, active| {
+        let Some((winner, _)) = active.last_key_value() else { return };
+        let owner = winner.3.0;
+        let rival = active
+            .keys()
+            .rev()
+            .find(|rank| rank.3.0 != owner && (rank.1, rank.2) >= (winner.1, winner.2))
+            .map(|rank| rank.3.0);
+        match segments.last_mut() {
+            Some(last)
+                if last.end.checked_add(1) == Some(start)
+                    && last.owner == owner
+                    && last.rival == rival =>
+            {
+                last.end = end;
+            }
+            _ => segments.push(Segment { start, end, owner, rival }),
+        }
+    });
+    segments
+}
+
+/// Goes once through all addresses from the first of `spans` (first address, last address, rank) to the
+/// last: `visit` gets each piece on which the same spans lie, in order, with their ranks and how often
+/// each occurs; pieces between spans have none. The last address of all cannot be in a span.
+pub(super) fn sweep<R: Ord + Copy>(
+    spans: impl Iterator<Item = (u128, u128, R)>,
+    mut visit: impl FnMut(u128, u128, &BTreeMap<R, usize>),
+) {
+    let mut starts: BTreeMap<u128, Vec<R>> = BTreeMap::new();
+    // Keyed by the first address after the span.
+    let mut ends: BTreeMap<u128, Vec<R>> = BTreeMap::new();
+    for (start, end, rank) in spans {
+        starts.entry(start).or_default().push(rank);
+        ends.entry(end.saturating_add(1)).or_default().push(rank);
+    }
+    let edges: BTreeSet<u128> = starts.keys().chain(ends.keys()).copied().collect();
+    let mut active: BTreeMap<R, usize> = BTreeMap::new();
     let mut edges = edges.into_iter().peekable();
     while let Some(edge) = edges.next() {
         for rank in ends.get(&edge).into_iter().flatten() {
@@ -64,28 +93,10 @@ pub(super) fn fold(claims: &[Claim], me: PeerName) -> Vec<Segment> {
         for rank in starts.get(&edge).into_iter().flatten() {
             *active.entry(*rank).or_default() += 1;
         }
-        let (Some((winner, _)), Some(&next)) = (active.last_key_value(), edges.peek()) else {
-            continue;
-        };
-        let owner = winner.3.0;
-        let rival = active
-            .keys()
-            .rev()
-            .find(|rank| rank.3.0 != owner && (rank.1, rank.2) >= (winner.1, winner.2))
-            .map(|rank| rank.3.0);
-        let end = next - 1;
-        match segments.last_mut() {
-            Some(last)
-                if last.end.checked_add(1) == Some(edge)
-                    && last.owner == owner
-                    && last.rival == rival =>
-            {
-                last.end = end;
-            }
-            _ => segments.push(Segment { start: edge, end, owner, rival }),
+        if let Some(&next) = edges.peek() {
+            visit(edge, next - 1, &active);
         }
     }
-    segments
 }
 
 /// The segments that have addresses from `start` to `end`.

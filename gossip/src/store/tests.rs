@@ -5,6 +5,7 @@ use weft_crypto::Identity;
 
 use super::*;
 use crate::{
+    laws::{self, Merge},
     limits::MAX_VALUE,
     record::{Key, Kind, Record},
 };
@@ -17,8 +18,37 @@ fn records() -> impl Strategy<Value = Vec<Arc<Record>>> {
     prop::collection::vec(record, 0..12)
 }
 
+/// The records of one store, merged one by one into another.
+impl Merge for Vec<Arc<Record>> {
+    type Seen = (Vec<Arc<Record>>, [u64; BUCKETS]);
+
+    fn merge(&mut self, other: &Self) {
+        let mut store = store_of(self);
+        for record in held(&store_of(other)) {
+            store.merge(record).unwrap();
+            store.check_invariants();
+        }
+        *self = held(&store);
+    }
+
+    fn seen(&self) -> Self::Seen {
+        let store = store_of(self);
+        (held(&store), store.summary())
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let store = store_of(self);
+        other.iter().all(|record| !store.is_news(record))
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn stores_obey_the_laws_of_merging(a in records(), b in records(), c in records()) {
+        laws::check(&a, &b, &c)?;
+    }
 
     #[test]
     fn the_order_and_the_number_of_merges_do_not_matter(

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use weft_crypto::PeerName;
 
 use super::super::{
+    ring::sweep,
     universe::Universe,
     validate::NO_RING,
     wire::{Ack, ShortName, Tombstone, ViewId, Weight},
@@ -186,38 +187,20 @@ impl Verdict<'_> {
             self.members.iter().map(|(name, ack)| (ack.after, Reverse(*name))).collect();
         order.sort();
         let names: Vec<PeerName> = order.iter().map(|(_, name)| name.0).collect();
-        let mut starts: BTreeMap<u128, Vec<usize>> = BTreeMap::new();
-        let mut ends: BTreeMap<u128, Vec<usize>> = BTreeMap::new();
-        for (rank, name) in names.iter().enumerate() {
-            for (start, end) in self.claims(*name) {
-                starts.entry(start).or_default().push(rank);
-                ends.entry(end.saturating_add(1)).or_default().push(rank);
-            }
-        }
         let mut parts = Vec::new();
         for (_, range) in universe.iter() {
-            let mut edges: BTreeSet<u128> = BTreeSet::from([range.start, range.end + 1]);
-            edges.extend(starts.range(range.start..=range.end).map(|(edge, _)| *edge));
-            edges.extend(ends.range(range.start..=range.end).map(|(edge, _)| *edge));
+            // The whole range without an owner, so that what nobody holds is a piece too.
+            let nobody = (range.start, range.end, None);
+            let claims = names.iter().enumerate().flat_map(|(rank, name)| {
+                self.claims(*name).map(move |(start, end)| (start, end, Some(rank)))
+            });
+            let inside =
+                claims.filter(|(start, end, _)| range.start <= *start && *end <= range.end);
             let mut held: Vec<(u128, u128, Option<PeerName>)> = Vec::new();
-            let mut active: BTreeMap<usize, usize> = BTreeMap::new();
-            let mut edges = edges.into_iter().peekable();
-            while let Some(edge) = edges.next() {
-                for rank in ends.get(&edge).into_iter().flatten() {
-                    if let Some(count) = active.get_mut(rank) {
-                        *count -= 1;
-                        if *count == 0 {
-                            active.remove(rank);
-                        }
-                    }
-                }
-                for rank in starts.get(&edge).into_iter().flatten() {
-                    *active.entry(*rank).or_default() += 1;
-                }
-                let Some(next) = edges.peek() else { break };
-                let owner = active.last_key_value().and_then(|(rank, _)| names.get(*rank));
-                held.push((edge, next - 1, owner.copied()));
-            }
+            sweep(inside.chain([nobody]), |start, end, active| {
+                let rank = active.last_key_value().and_then(|(rank, _)| *rank);
+                held.push((start, end, rank.and_then(|rank| names.get(rank)).copied()));
+            });
             parts.extend(self.bequeath(&held));
         }
         parts

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ipam::{
-    ring::{Claim, find, fold},
+    ring::{Claim, Segment, find, fold},
     spans::SpanSet,
     universe::{Universe, address, number},
 };
+use crate::laws::{self, Merge};
 
 #[test]
 fn addresses_and_numbers_are_the_same_thing() {
@@ -51,7 +52,121 @@ fn model(claims: &[Claim], me: PeerName, at: u128) -> (Option<PeerName>, bool) {
     (owner, disputed)
 }
 
+/// Claims as they come together from several nodes; the ring is their fold.
+impl Merge for Vec<Claim> {
+    type Seen = Vec<Segment>;
+
+    fn merge(&mut self, other: &Self) {
+        self.extend(other.iter().copied());
+    }
+
+    fn seen(&self) -> Self::Seen {
+        fold(self, name(0))
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        // A merge only makes the best right to an address greater.
+        let best = |claims: &Self, at| {
+            let here = claims.iter().filter(|c| c.span.start <= at && at <= c.span.end);
+            here.map(|c| (c.owner == name(0), c.current, c.span.version)).max()
+        };
+        (0..SIZE).all(|at| best(self, at) >= best(other, at))
+    }
+}
+
+/// What a node heard of the records of others: for each, the newest counts.
+#[derive(Clone, Debug)]
+struct Heard(Vec<(u8, Space)>);
+
+impl Heard {
+    fn ipam(&self) -> Ipam {
+        let mut ipam = start(config(0, &["10.32.0.0/28"], Init::Observer, 1));
+        for (by, space) in &self.0 {
+            ipam.handle_space(name(*by), Some(space.clone()), Time::START).unwrap();
+        }
+        ipam
+    }
+}
+
+impl Merge for Heard {
+    type Seen = (Vec<Route>, Vec<Conflict>, Vec<OwnerView>);
+
+    fn merge(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
+    fn seen(&self) -> Self::Seen {
+        let ipam = self.ipam();
+        (ipam.routes(), ipam.conflicts(), ipam.owners())
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let newest =
+            |heard: &Self, by| heard.ipam().spaces.get(&name(by)).map_or(0, |space| space.revision);
+        (1..4).all(|by| newest(self, by) >= newest(other, by))
+    }
+}
+
+impl Merge for Weight {
+    type Seen = Self;
+
+    fn merge(&mut self, other: &Self) {
+        *self = (*self).max(*other);
+    }
+
+    fn seen(&self) -> Self {
+        *self
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        (self.removed, self.members, self.id) >= (other.removed, other.members, other.id)
+    }
+}
+
+fn weight() -> impl Strategy<Value = Weight> {
+    (0..3_u32, 0..3_u32, 0..3_u8).prop_map(|(removed, members, id)| Weight {
+        removed,
+        members,
+        id: [id; 16],
+    })
+}
+
+/// Records of three others; two of one writer with one revision are the same.
+fn heard() -> impl Strategy<Value = Heard> {
+    let base = number(ip("10.32.0.0"));
+    let record = (1..4_u8, 1..5_u64).prop_map(move |(by, revision)| {
+        let first = (u128::from(by) * 3 + u128::from(revision) * 5) % 10;
+        let span = Span {
+            start: base + first,
+            end: base + first + u128::from(revision),
+            version: revision + u64::from(by % 2),
+        };
+        let ring = [1 + u8::from(revision == 4 && by == 2); 16];
+        let ranges = Universe::new(&[net("10.32.0.0/28")]).unwrap().raw();
+        let space =
+            Space { revision, ring, ranges, owned: vec![span], next_grant: 1, ..Space::default() };
+        (by, space)
+    });
+    prop::collection::vec(record, 0..8).prop_map(Heard)
+}
+
 proptest! {
+    #[test]
+    fn claims_obey_the_laws_of_merging(a in claims(), b in claims(), c in claims()) {
+        laws::check(&a, &b, &c)?;
+    }
+
+    #[test]
+    fn what_is_heard_obeys_the_laws_of_merging(a in heard(), b in heard(), c in heard()) {
+        laws::check(&a, &b, &c)?;
+    }
+
+    /// A removal is settled by the greatest verdict: weights are joined by taking the greater.
+    #[test]
+    fn weights_obey_the_laws_of_merging(a in weight(), b in weight(), c in weight()) {
+        laws::check(&a, &b, &c)?;
+    }
+
     #[test]
     fn the_fold_agrees_with_a_model_address_by_address(claims in claims(), me in 0..4_u8) {
         let segments = fold(&claims, name(me));
