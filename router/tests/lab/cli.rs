@@ -1,5 +1,7 @@
 //! The command line against a running daemon, and without one.
 
+use std::process::Stdio;
+
 use serde_json::json;
 
 use crate::harness::{Lab, PATIENCE, eventually};
@@ -103,6 +105,37 @@ fn connect_and_forget_change_the_targets() {
     let refused = lab.weft(2, &["connect", "no such host:port"]);
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("no such host:port"), "{}", refused.stderr);
+}
+
+#[test]
+fn setup_cni_writes_the_conflist_when_the_daemon_is_ready_and_not_before() {
+    let lab = Lab::up("patient", 1);
+    let (bin, conf) = (lab.dir().join("bin"), lab.dir().join("net.d"));
+    let text = |path: &std::path::Path| path.to_str().expect("an ASCII path").to_owned();
+    let setup = |bin: &std::path::Path, conf: &std::path::Path| {
+        let words = ["weft", "1", "setup-cni", "--bin-dir", &text(bin), "--conf-dir", &text(conf)];
+        lab.command(words.map(str::to_owned))
+    };
+    let mut waiting = setup(&bin, &conf).stdout(Stdio::null()).spawn().expect("it starts");
+    eventually("installed plugins", PATIENCE, || {
+        if bin.join("weft-ipam").exists() { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    assert!(!conf.exists(), "a conflist before there is a daemon");
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    assert!(waiting.wait().expect("it ends").success());
+    let list = std::fs::read(conf.join("10-weft.conflist")).expect("the conflist is there");
+    let list: serde_json::Value = serde_json::from_slice(&list).expect("it is JSON");
+    assert_eq!(list["plugins"][0]["type"], "weft-net");
+
+    // Where there is no folder and none can be made, the text says which.
+    let file = lab.dir().join("file");
+    std::fs::write(&file, "").expect("the lab's folder can be written");
+    for (bin, conf) in [(&file, &conf), (&bin, &file)] {
+        let refused = setup(bin, conf).output().expect("it starts");
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!((refused.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+        assert!(told.contains("cannot make") && told.contains(&text(&file)), "{told}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Sandbox, network};
-use crate::harness::Lab;
+use crate::harness::{Lab, PATIENCE, eventually};
 
 fn within(subnet: &Value) -> Value {
     let mut config = network();
@@ -58,6 +58,35 @@ fn a_network_has_its_own_part_of_the_range() {
         pod.call(&lab, 1, "DEL", &network()).ok();
     }
     assert_eq!(lab.ps(1), Ok(json!([])));
+}
+
+#[test]
+fn a_part_of_the_range_is_had_on_every_host() {
+    let lab = Lab::up("parts", 2);
+    let range = ["--ipalloc-range", "10.32.0.0/12,fd00:77::/48"];
+    lab.launch(1, &[&range[..], &["--ipalloc-init", "founder"]].concat());
+    lab.launch(2, &[&range[..], &["h1"]].concat());
+    lab.await_mesh(PATIENCE);
+    let config = within(&json!(["10.32.8.0/24", "fd00:77:0:8::/64"]));
+    let pods = ["a", "b"].map(|name| Sandbox::new(&lab, name));
+    let addresses = [0, 1].map(|pod| {
+        let added = pods[pod].call(&lab, pod + 1, "ADD", &config).addresses();
+        assert!(
+            added[0].starts_with("10.32.8.") && added[1].starts_with("fd00:77:0:8:"),
+            "{added:?}"
+        );
+        added
+    });
+    assert_ne!(addresses[0], addresses[1]);
+    for (host, there) in [(1, &addresses[1]), (2, &addresses[0])] {
+        for ip in there {
+            eventually("ping between the hosts", PATIENCE, || {
+                let ping = ["ip", "netns", "exec", pods[host - 1].id(), "ping", "-c1", "-W1", ip];
+                let ping = lab.exec(host, &ping);
+                if ping.code == 0 { Ok(()) } else { Err(ping.stdout) }
+            });
+        }
+    }
 }
 
 #[test]
