@@ -1,6 +1,7 @@
 //! Nodes seen from outside, with honest and with hostile neighbours.
 
 mod removal;
+mod rings;
 
 use std::time::Duration;
 
