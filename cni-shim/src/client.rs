@@ -20,6 +20,7 @@ use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, 
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
 use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
+use weft_api::reset::{RESET_PATIENCE, ResetReply, ResetRequest};
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 /// How long a call may take that does not wait for anything but the daemon itself.
@@ -258,6 +259,15 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn remove(&self, request: &RemoveRequest) -> Result<RemoveReply, ClientError> {
         self.post(path::REMOVE, request, DEFAULT_TIMEOUT).await
+    }
+
+    /// Has the node begin anew under another identity. Answered when that has come about; the daemon
+    /// starts again then.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn reset(&self, request: &ResetRequest) -> Result<ResetReply, ClientError> {
+        self.post(path::RESET, request, RESET_PATIENCE + DEFAULT_TIMEOUT).await
     }
 
     async fn call<T: DeserializeOwned>(

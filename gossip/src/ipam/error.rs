@@ -166,7 +166,7 @@ pub enum AllocateError {
     Released,
     /// This node leaves the cluster.
     #[error(
-        "this node is leaving the cluster and gives out no addresses: attach on another node, or launch it with an empty data directory"
+        "this node is leaving the cluster and gives out no addresses: attach on another node, or run `weft reset`"
     )]
     Leaving,
     /// More requests wait than this node keeps.

@@ -308,6 +308,11 @@ impl Ipam {
         self.removals.own()
     }
 
+    /// Whether another node gave up everything for good.
+    pub fn has_left(&self, name: PeerName) -> bool {
+        self.spaces.get(&name).is_some_and(|space| space.left)
+    }
+
     /// Takes in another node's part in the consensus; `None` if it took that back.
     ///
     /// # Errors

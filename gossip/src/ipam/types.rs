@@ -353,7 +353,7 @@ impl Leaving {
     /// The state in words, with people's names for nodes.
     pub fn describe(&self, nick: &dyn Fn(PeerName) -> String) -> String {
         if self.done {
-            return "left the ring; move its data directory away and launch it to join anew".into();
+            return "left the ring; run `weft reset` to join anew".into();
         }
         let names: Vec<String> = self.to.iter().map(|name| nick(*name)).collect();
         let why = if self.in_use > 0 {

@@ -29,6 +29,10 @@ pub const ATTACHMENTS: &str = "/v1/attachments";
 /// [`crate::attach::DetachReply`].
 pub const EXPOSE: &str = "/v1/expose";
 
+/// `POST` [`crate::reset::ResetRequest`]: the node hands its space over and begins anew under another
+/// identity; answers [`crate::reset::ResetReply`], then the daemon starts again.
+pub const RESET: &str = "/v1/reset";
+
 /// The environment variable that names the socket, for the command line and the plugins.
 pub const SOCKET_ENV: &str = "WEFT_SOCKET";
 /// Where the socket is when nothing says otherwise.

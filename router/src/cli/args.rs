@@ -56,6 +56,12 @@ pub(super) enum Command {
     /// that turns out to be alive loses its addresses when it meets the others. Repeating it changes
     /// nothing.
     Rmpeer(RmpeerArgs),
+    /// Have this node leave the ring and begin anew under another identity
+    ///
+    /// Its addresses are handed over to other nodes first, which takes up to a minute; then the daemon
+    /// starts again with an empty state. The targets are kept. Refused while Pods are attached. Where no
+    /// daemon runs, the data directory is reset, and the addresses wait for `weft rmpeer` elsewhere.
+    Reset(ResetArgs),
     /// Give a network namespace an interface in the mesh
     ///
     /// Prints the addresses, one a line. Waits up to 30 s for an address. Repeating it changes
@@ -244,6 +250,26 @@ pub(super) struct RmpeerArgs {
     /// Full name, its first ten digits, or a nickname that only one node has
     #[arg(value_name = "NAME", required = true)]
     pub(super) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResetArgs {
+    /// Cut off the Pods that are attached, and leave behind the addresses that nobody takes over
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Where no daemon runs: the directory to reset [default: as for launch]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<String>,
+    /// Where no daemon runs: the configuration file that names the directory [env: WEFT_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+impl ResetArgs {
+    /// What was given, as the configuration wants it.
+    pub(super) fn settings(&self) -> BTreeMap<Setting, Vec<String>> {
+        self.data_dir.iter().map(|dir| (Setting::DataDir, vec![dir.clone()])).collect()
+    }
 }
 
 /// Which interface of which namespace.

@@ -1,5 +1,6 @@
 //! `weft launch`: gathers the configuration, starts logging, hands over to the daemon.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
@@ -7,23 +8,31 @@ use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 use super::args::LaunchArgs;
-use crate::config::{Config, DEFAULT_FILE, LogLevel, Sources};
+use crate::config::{Config, DEFAULT_FILE, LogLevel, Setting, Sources};
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn launch(args: &LaunchArgs, socket: Option<&PathBuf>) -> Result<(), Failure> {
-    let config = Config::resolve(&Sources {
-        flags: args.settings(socket),
-        config_file: args.config.clone(),
+    let config = Config::resolve(&sources(args.settings(socket), args.config.clone()))
+        .map_err(|problems| Failure::Usage(problems.to_string()))?;
+    start_logging(config.log_level);
+    log_config(&config);
+    crate::daemon::run(config).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// Where a configuration comes from on this host.
+pub(super) fn sources(
+    flags: BTreeMap<Setting, Vec<String>>,
+    config_file: Option<PathBuf>,
+) -> Sources<'static> {
+    Sources {
+        flags,
+        config_file,
         default_file: DEFAULT_FILE.into(),
         environment: &|name| std::env::var_os(name),
         hostname: nix::unistd::gethostname()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default(),
-    })
-    .map_err(|problems| Failure::Usage(problems.to_string()))?;
-    start_logging(config.log_level);
-    log_config(&config);
-    crate::daemon::run(config).map_err(|error| Failure::Failed(error.to_string()))
+    }
 }
 
 /// Logs to stderr; a panic is logged too, so that it does not get lost among a service's output.

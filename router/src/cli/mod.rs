@@ -11,6 +11,7 @@ mod parse;
 mod policy;
 mod query;
 mod render;
+mod reset;
 mod rmpeer;
 mod setup_cni;
 
@@ -102,6 +103,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Report(args) => query::report(&client(socket), args.json),
         Command::Connect(args) => query::connect(&client(socket), &args),
         Command::Forget(args) => query::forget(&client(socket), &args),
+        Command::Reset(args) => reset::reset(&client(socket), &args),
         Command::Rmpeer(args) => rmpeer::rmpeer(&client(socket), &args),
         Command::Attach(args) => attach::attach(&client(socket), &args),
         Command::Detach(args) => attach::detach(&client(socket), &args),

@@ -43,7 +43,7 @@ pub const DEFAULT_CONN_LIMIT: usize = 200;
 pub const DEFAULT_RANGE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 32, 0, 0), 12));
 
 /// Everything `weft launch` was told, checked. Nothing in it was looked up in the kernel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The name for people, shown beside the node's own; need not be unique. The host's name by
     /// default. 1 to 63 printable ASCII characters without spaces and parentheses.

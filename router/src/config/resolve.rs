@@ -59,6 +59,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The data directory that the sources name; `None` where none of them does. The secret is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// The value that counts, or the configuration file, is wrong.
+    pub fn data_dir(sources: &Sources<'_>) -> Result<Option<PathBuf>, Problems> {
+        let mut resolver = Resolver::new(sources);
+        let dir = resolver.one(Setting::DataDir, value::path);
+        if resolver.problems.is_empty() { Ok(dir) } else { Err(Problems(resolver.problems)) }
+    }
+
+    /// The data directory where nothing else is said.
+    pub fn default_data_dir() -> PathBuf {
+        super::DEFAULT_DATA_DIR.into()
+    }
+}
+
 /// The sources, read, and what has been found wrong with them so far.
 struct Resolver<'a> {
     sources: &'a Sources<'a>,

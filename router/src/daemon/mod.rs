@@ -13,6 +13,7 @@
 //! | `api` | the control socket and the status port |
 //! | `figures`, `metrics` | what `/metrics` exports, and how |
 //! | `preflight` | the checks before anything is changed |
+//! | `reset` | the data directory of a node that begins anew, without a daemon |
 //! | `predecessor` | waiting for what a killed daemon has not let go of yet |
 
 pub mod api;
@@ -26,32 +27,44 @@ mod metrics;
 mod policy;
 mod predecessor;
 mod preflight;
+mod reset;
 mod run;
 mod start;
 mod store;
 mod tables;
 
 pub use error::LaunchError;
+pub use reset::{OfflineReset, ResetError, reset_data_dir};
 
 use crate::config::Config;
+use run::End;
 
-/// Runs the daemon until it is told to stop by SIGTERM or SIGINT.
+/// Runs the daemon until it is told to stop by SIGTERM or SIGINT. A reset ends one node and starts the
+/// next, with the same configuration.
 ///
 /// # Errors
 ///
 /// Whatever keeps it from starting. Then nothing is left behind: no bridge, no TAP, no socket.
 pub fn run(config: Config) -> Result<(), LaunchError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // The event loop, the QUIC connections and the API: control only, never a Pod's packet.
-        .worker_threads(2)
-        .thread_name("weft-control")
-        .enable_all()
-        .build()
-        .map_err(LaunchError::Runtime)?;
-    runtime.block_on(async {
-        let running = start::start(config).await?;
-        running.run_until_stopped().await
-    })
+    loop {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            // The event loop, the QUIC connections and the API: control only, never a Pod's packet.
+            .worker_threads(2)
+            .thread_name("weft-control")
+            .enable_all()
+            .build()
+            .map_err(LaunchError::Runtime)?;
+        let end = runtime.block_on(async {
+            let running = start::start(config.clone()).await?;
+            running.run_until_stopped().await
+        });
+        // Ends all tasks, and with them what they listen on.
+        drop(runtime);
+        match end? {
+            End::Stopped => return Ok(()),
+            End::Reset => tracing::info!("beginning anew under another identity"),
+        }
+    }
 }
 
 /// Bytes from the kernel's random generator, for keys, boot ids and seeds.

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
-use weft_api::error::ErrorBody;
+use weft_api::error::{ErrorBody, ErrorCode};
+use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
 use weft_dataplane::{DataEvent, Dataplane, Tables};
 
@@ -20,7 +21,7 @@ use super::engine::{CallId, Engine, LinkInfo, Output, Reply, Verdict};
 use super::error::LaunchError;
 use super::host::{Bridge, CutDone, HostDone, Outbound, Scissors};
 use super::links::{LinkEvent, Links, NewLink};
-use super::store::{Saved, Store, StoreError, Writer};
+use super::store::{Kept, Kind, Saved, Store, StoreError, Writer};
 use super::{figures, tables};
 use crate::config::PeerAddr;
 
@@ -56,26 +57,44 @@ pub(super) struct Parts {
     pub(super) inputs: Inputs,
 }
 
+/// How a node ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was told to stop.
+    Stopped,
+    /// It was reset: the data directory is that of another node, which is to be started.
+    Reset,
+}
+
+/// A reset that the engine asked for.
+struct ResetOrder {
+    /// Who waits for it.
+    caller: Option<oneshot::Sender<Result<Reply, ErrorBody>>>,
+    left_behind: u64,
+    cut_off: Vec<String>,
+}
+
 /// A running node.
 pub(super) struct Running {
     parts: Parts,
+    reset: Option<ResetOrder>,
     calls: BTreeMap<CallId, oneshot::Sender<Result<Reply, ErrorBody>>>,
     next_call: CallId,
 }
 
 impl Running {
     pub(super) fn new(parts: Parts) -> Self {
-        Self { parts, calls: BTreeMap::new(), next_call: 0 }
+        Self { parts, reset: None, calls: BTreeMap::new(), next_call: 0 }
     }
 
-    /// Runs until SIGTERM or SIGINT, then takes everything down but what Pods still need.
-    pub(super) async fn run_until_stopped(mut self) -> Result<(), LaunchError> {
+    /// Runs until SIGTERM, SIGINT or a reset, then takes everything down but what Pods still need.
+    pub(super) async fn run_until_stopped(mut self) -> Result<End, LaunchError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(LaunchError::Signal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(LaunchError::Signal)?;
         self.carry_out();
         // Absent outside of systemd.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        loop {
+        while self.reset.is_none() {
             let due = self.parts.engine.poll_timeout();
             let sleep = due.map_or(LONGEST_SLEEP, |time| self.parts.clock.until(time));
             let inputs = &mut self.parts.inputs;
@@ -98,8 +117,7 @@ impl Running {
             }
             self.carry_out();
         }
-        self.stop().await;
-        Ok(())
+        self.stop().await
     }
 
     fn on_link(&mut self, event: LinkEvent) {
@@ -203,6 +221,7 @@ impl Running {
                 engine.connect(id, targets(peers), replace, now);
             }
             Call::Forget { peers } => engine.forget(id, &targets(peers), now),
+            Call::Reset(request) => engine.reset(id, request.force, now),
             Call::Remove(request) => engine.remove(id, &request, Clock::time_of_day(), now),
         }
     }
@@ -242,6 +261,10 @@ impl Running {
                     tracing::debug!(ports = state.ports.len(), "what is to be enforced");
                     engine.handle_policy(token, Ok(()), now);
                 }
+                Output::Reset { call, left_behind, cut_off } => {
+                    let caller = self.calls.remove(&call);
+                    self.reset = Some(ResetOrder { caller, left_behind, cut_off });
+                }
                 Output::Reply { call, result } => {
                     if let Some(reply) = self.calls.remove(&call) {
                         // A caller that has gone away needs no answer.
@@ -252,19 +275,26 @@ impl Running {
         }
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> Result<End, LaunchError> {
         info!("stopping");
-        // Absent outside of systemd.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let Parts { links, dataplane, writer, store, bridge, outbound, socket, inputs, .. } =
-            self.parts;
+        if self.reset.is_none() {
+            // Absent outside of systemd.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        }
+        let Parts {
+            engine, links, dataplane, writer, store, bridge, outbound, socket, inputs, ..
+        } = self.parts;
         // No new calls; whoever waits for one is told that the daemon stops.
-        drop(socket);
+        let last_words = socket.close();
         drop(inputs);
         drop(self.calls);
         links.shutdown().await;
         dataplane.shutdown();
         writer.finish();
+        let end = match self.reset {
+            Some(order) => reset(&store, &engine, order).map(|()| End::Reset),
+            None => Ok(End::Stopped),
+        };
         drop(store);
         match bridge.remove_if_unused().await {
             Ok(true) => {
@@ -274,5 +304,32 @@ impl Running {
             Ok(false) => info!("Pods are plugged into the bridge, it stays"),
             Err(e) => error!(error = %e, "cannot remove the bridge"),
         }
+        last_words.await;
+        end
     }
+}
+
+/// Makes the data directory that of another node and answers the call.
+fn reset(store: &Store, engine: &Engine, order: ResetOrder) -> Result<(), LaunchError> {
+    let ResetOrder { caller, left_behind, cut_off } = order;
+    let result = store.reset(Kept {
+        attachments: engine.fenced().cloned().collect(),
+        // What cannot be read is as good as lost; the command line has the peers, too.
+        targets: store.load_json(Kind::Targets).unwrap_or_default(),
+        peers: store.load_json(Kind::Peers).ok().flatten().unwrap_or_default(),
+    });
+    let reply = match &result {
+        Ok(name) => Ok(Reply::Reset(ResetReply {
+            former: engine.own_name(),
+            peer: name.to_string(),
+            left_behind,
+            cut_off,
+        })),
+        Err(e) => Err(ErrorBody { code: ErrorCode::Internal, message: e.to_string() }),
+    };
+    if let Some(caller) = caller {
+        // A caller that has gone away needs no answer.
+        let _ = caller.send(reply);
+    }
+    result.map(drop).map_err(LaunchError::Store)
 }

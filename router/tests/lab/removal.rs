@@ -1,4 +1,4 @@
-//! Nodes that are gone for good: `weft rmpeer`.
+//! Nodes that are gone for good, and nodes that begin anew: `weft rmpeer`, `weft reset`.
 
 use std::process::Stdio;
 
@@ -213,4 +213,92 @@ fn a_removed_node_that_returns_cuts_its_pods_off_and_says_so() {
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("weft reset"), "{}", refused.stderr);
     lab.await_ping(1, "a", &one);
+
+    // The cure that it names: a new identity, the Pod that is still there stays known as cut off.
+    let text = lab.ok(["weft", "3", "reset"]);
+    assert!(text.starts_with(&format!("{}(h3) is ", &gone[..10])), "{text}");
+    assert_ne!(name(&lab, 3), gone);
+    lab.await_mesh(PATIENCE);
+    let fresh = lab.pod(3, "c");
+    lab.await_ping(1, "a", &fresh);
+    lab.await_ping(3, "c", &one);
+    let ps = lab.ps(3).expect("the daemon answers");
+    let fenced: Vec<_> = ps
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| row["fenced"].is_string())
+        .map(|row| row["container"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(fenced, [lab.pod_namespace(3, "b")], "{ps}");
+    lab.ok(["unpod", "3", "b"]);
+    let status = lab.status(3).expect("the daemon answers");
+    assert_eq!(status["warnings"], serde_json::json!([]), "{status}");
+}
+
+#[test]
+fn a_reset_on_a_live_node_hands_its_space_over_and_begins_anew() {
+    let lab = Lab::mesh("reset");
+    let one = lab.pod(1, "a");
+    let address = lab.pod(3, "a");
+    let former = name(&lab, 3);
+    let refused = lab.weft(3, &["reset"]);
+    assert_eq!((refused.code, refused.stderr.lines().count()), (1, 1), "{}", refused.stderr);
+    let words = format!("Pod default/a (eth0 of {}) attached", lab.pod_namespace(3, "a"));
+    assert!(refused.stderr.contains(&words), "{}", refused.stderr);
+    lab.await_ping(1, "a", &address);
+
+    lab.ok(["unpod", "3", "a"]);
+    // Takes as long as a freed address rests.
+    let text = lab.ok(["weft", "3", "reset"]);
+    assert!(text.starts_with(&format!("{}(h3) is ", &former[..10])), "{text}");
+    assert!(!text.contains("left behind"), "{text}");
+    let fresh = name(&lab, 3);
+    assert_ne!(fresh, former);
+    // Targets are kept, so it is back, and the former identity is nobody's concern.
+    lab.await_mesh(PATIENCE);
+    await_same_ring(&lab, &[1, 2, 3], std::slice::from_ref(&former));
+    let status = lab.status(1).expect("the daemon answers");
+    assert_eq!(status["warnings"], serde_json::json!([]), "{status}");
+    assert_eq!(status["ipam"]["removals"], serde_json::json!([]), "{status}");
+    let again = lab.pod(3, "a");
+    lab.await_ping(1, "a", &again);
+    lab.await_ping(3, "a", &one);
+}
+
+#[test]
+fn a_changed_range_is_refused_by_name_and_reset_is_the_way_forward() {
+    let lab = Lab::up("range", 1);
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    lab.pod(1, "a");
+    let dir = lab.host_dir(1).join("data");
+    let dir = dir.to_str().expect("an ASCII path");
+    let in_use = lab.weft(1, &["--socket", "/run/weft-lab/none.sock", "reset", "--data-dir", dir]);
+    assert_eq!(in_use.code, 1);
+    assert!(in_use.stderr.contains("in use by another weft"), "{}", in_use.stderr);
+    lab.ok(["kill", "1"]);
+
+    let new = ["--ipalloc-init", "founder", "--ipalloc-range", "10.64.0.0/12"];
+    let refused = lab.run(1, &new);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    for words in ["10.32.0.0/12", "10.64.0.0/12", "weft reset"] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+
+    let which = lab.weft(1, &["reset"]);
+    assert_eq!(which.code, 2, "{}", which.stderr);
+    assert!(which.stderr.contains("--data-dir"), "{}", which.stderr);
+    let attached = lab.weft(1, &["reset", "--data-dir", dir]);
+    assert_eq!(attached.code, 1, "{}", attached.stderr);
+    assert!(attached.stderr.contains("Pod default/a ("), "{}", attached.stderr);
+    let done = lab.ok(["weft", "1", "reset", "--data-dir", dir, "--force"]);
+    assert!(done.contains("no daemon runs") && done.contains("weft rmpeer"), "{done}");
+
+    lab.launch(1, &new);
+    let ps = lab.ps(1).expect("the daemon answers");
+    assert!(ps[0]["fenced"].is_string(), "{ps}");
+    lab.ok(["unpod", "1", "a"]);
+    let two: Vec<_> = ["b", "c"].into_iter().map(|pod| lab.pod(1, pod)).collect();
+    assert!(two.iter().all(|address| address.starts_with("10.64.")), "{two:?}");
+    lab.await_ping(1, "b", &two[1]);
 }

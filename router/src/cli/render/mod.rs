@@ -33,7 +33,7 @@ const ADDRESS_WIDTH: usize = 21;
 const NAME_WIDTH: usize = 37;
 
 /// A node for people: `a1b2c3d4e5(h1)`, without parentheses where no nickname is known.
-fn name(peer: &str, nickname: &str) -> String {
+pub(super) fn name(peer: &str, nickname: &str) -> String {
     let short: String = peer.chars().take(SHORT_NAME).collect();
     if nickname.is_empty() {
         clean(&short)
@@ -43,7 +43,7 @@ fn name(peer: &str, nickname: &str) -> String {
 }
 
 /// The text with its control characters escaped.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

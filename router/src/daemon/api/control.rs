@@ -3,16 +3,20 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::extract::{Json, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
 use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
+use weft_api::reset::{ResetReply, ResetRequest};
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 use super::{Call, Command, Door, Reply};
@@ -45,7 +49,19 @@ pub enum SocketError {
 pub(in crate::daemon) struct ControlSocket {
     path: PathBuf,
     listener: Option<UnixListener>,
+    server: Option<Server>,
 }
+
+/// The task that serves calls. It ends when the sender is dropped and the calls under way are answered.
+#[derive(Debug)]
+struct Server {
+    open: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// How long a socket that is closed waits until the answers are out. Writing them takes no time unless
+/// the caller does not read.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl ControlSocket {
     /// Binds the socket, mode 0600. What a killed daemon left is replaced; a live one is not.
@@ -66,21 +82,40 @@ impl ControlSocket {
         }
         let listener = UnixListener::bind(path).map_err(|e| fail("bind", e))?;
         // Made before the mode is set, it serves nobody yet: nothing accepts before `serve`.
-        let socket = Self { path: path.to_path_buf(), listener: Some(listener) };
+        let socket = Self { path: path.to_path_buf(), listener: Some(listener), server: None };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(|e| fail("protect", e))?;
         Ok(socket)
     }
 
-    /// Serves until the runtime ends.
+    /// Serves until it is closed or the runtime ends.
     pub(in crate::daemon) fn serve(&mut self, door: Door) {
         if let Some(listener) = self.listener.take() {
             let app = router().with_state(door);
-            tokio::spawn(async move {
-                if let Err(e) = axum::serve(listener, app).await {
+            let (open, closed) = oneshot::channel();
+            let closed = async { drop(closed.await) };
+            let task = tokio::spawn(async move {
+                let server = axum::serve(listener, app).with_graceful_shutdown(closed);
+                if let Err(e) = server.await {
                     tracing::error!(error = %e, "the control socket failed");
                 }
             });
+            self.server = Some(Server { open, task });
+        }
+    }
+
+    /// Takes no more calls: the file is gone, who is connected is told so. Answers what is to be waited
+    /// for until the answers to the calls under way are out.
+    pub(in crate::daemon) fn close(mut self) -> impl Future<Output = ()> {
+        let task = self.server.take().map(|Server { open, task }| {
+            drop(open);
+            task
+        });
+        async move {
+            if let Some(task) = task {
+                // Whoever does not read has no claim to more.
+                let _ = tokio::time::timeout(LAST_WORDS, task).await;
+            }
         }
     }
 }
@@ -102,6 +137,7 @@ fn router() -> axum::Router<Door> {
         .route(path::CONNECT, post(connect))
         .route(path::FORGET, post(forget))
         .route(path::REMOVE, post(remove))
+        .route(path::RESET, post(reset))
         .route(path::ATTACHMENTS, get(attachments).post(attach).delete(detach))
         .route(path::EXPOSE, post(expose).delete(hide))
         .fallback(unknown)
@@ -120,10 +156,7 @@ impl IntoResponse for Failure {
 
 type Answer<T> = Result<Json<T>, Failure>;
 
-async fn ask<T>(
-    door: &Door,
-    command: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> Command,
-) -> Answer<T> {
+async fn ask<T>(door: &Door, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Answer<T> {
     door.ask(command).await.map(Json).map_err(Failure)
 }
 
@@ -183,7 +216,9 @@ async fn expose(State(door): State<Door>) -> Answer<AttachReply> {
 async fn attached(door: &Door, call: Call) -> Answer<AttachReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Attach(reply) => Ok(Json(*reply)),
-        Reply::Detach(_) | Reply::Targets(_) | Reply::Removed(_) => Err(mixed_up()),
+        Reply::Detach(_) | Reply::Targets(_) | Reply::Removed(_) | Reply::Reset(_) => {
+            Err(mixed_up())
+        }
     }
 }
 
@@ -206,7 +241,9 @@ async fn hide(State(door): State<Door>) -> Answer<DetachReply> {
 async fn detached(door: &Door, call: Call) -> Answer<DetachReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Detach(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Targets(_) | Reply::Removed(_) => Err(mixed_up()),
+        Reply::Attach(_) | Reply::Targets(_) | Reply::Removed(_) | Reply::Reset(_) => {
+            Err(mixed_up())
+        }
     }
 }
 
@@ -224,7 +261,9 @@ async fn forget(State(door): State<Door>, request: Body<ForgetRequest>) -> Answe
 async fn change_targets(door: &Door, call: Call) -> Answer<TargetsReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Targets(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Detach(_) | Reply::Removed(_) => Err(mixed_up()),
+        Reply::Attach(_) | Reply::Detach(_) | Reply::Removed(_) | Reply::Reset(_) => {
+            Err(mixed_up())
+        }
     }
 }
 
@@ -232,7 +271,19 @@ async fn remove(State(door): State<Door>, request: Body<RemoveRequest>) -> Answe
     let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
     match door.call(Call::Remove(request)).await.map_err(Failure)? {
         Reply::Removed(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Detach(_) | Reply::Targets(_) => Err(mixed_up()),
+        Reply::Attach(_) | Reply::Detach(_) | Reply::Targets(_) | Reply::Reset(_) => {
+            Err(mixed_up())
+        }
+    }
+}
+
+async fn reset(State(door): State<Door>, request: Body<ResetRequest>) -> Answer<ResetReply> {
+    let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
+    match door.call(Call::Reset(request)).await.map_err(Failure)? {
+        Reply::Reset(reply) => Ok(Json(reply)),
+        Reply::Attach(_) | Reply::Detach(_) | Reply::Targets(_) | Reply::Removed(_) => {
+            Err(mixed_up())
+        }
     }
 }
 

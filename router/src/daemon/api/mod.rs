@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use weft_api::attach::{AttachRequest, Attachment, AttachmentQuery};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::peers::RemoveRequest;
+use weft_api::reset::ResetRequest;
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 use super::engine::Reply;
@@ -30,6 +31,7 @@ pub(super) enum Call {
     Connect { peers: Vec<PeerAddr>, replace: bool },
     Forget { peers: Vec<PeerAddr> },
     Remove(RemoveRequest),
+    Reset(ResetRequest),
 }
 
 /// What the event loop is asked, each with where the answer goes.

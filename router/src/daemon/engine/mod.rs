@@ -18,6 +18,7 @@ mod peers;
 mod policy;
 mod rejoin;
 mod removal;
+mod reset;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -49,6 +50,8 @@ use policy::Enforcement;
 use rejoin::Rejoin;
 pub(super) use rejoin::SavedPeers;
 use removal::Removals;
+use reset::Resetting;
+pub(super) use reset::{given_up_text, name_some};
 
 /// How long an address is waited for before a call fails (the contract of `attach` and ADD).
 pub(super) const ATTACH_DEADLINE: Duration = Duration::from_secs(30);
@@ -103,6 +106,7 @@ pub(super) struct Engine {
     rejoin: Rejoin,
     removals: Removals,
     fence: Fence,
+    resetting: Option<Resetting>,
     outputs: VecDeque<Output>,
     /// Answers that wait for a write, by its token.
     unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
@@ -140,6 +144,7 @@ impl Engine {
             rejoin: Rejoin::new(restored.peers),
             removals: Removals::default(),
             fence: Fence::default(),
+            resetting: None,
             outputs: VecDeque::new(),
             unsaved: BTreeMap::new(),
             next_token: 0,
@@ -172,7 +177,8 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        [self.node.poll_timeout(), self.connector.poll_timeout(), self.next_path_timeout()]
+        let reset = self.resetting.as_ref().map(Resetting::next);
+        [self.node.poll_timeout(), self.connector.poll_timeout(), self.next_path_timeout(), reset]
             .into_iter()
             .flatten()
             .min()
@@ -277,6 +283,7 @@ impl Engine {
                 self.handle_event(event, now);
             }
             self.fence_due();
+            self.check_reset(now);
             while let Some(endpoint) = self.connector.poll_dial(now) {
                 self.outputs.push_back(Output::Dial(endpoint));
             }

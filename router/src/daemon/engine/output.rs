@@ -7,6 +7,7 @@ use quinn::VarInt;
 use weft_api::attach::{AttachReply, DetachReply};
 use weft_api::error::ErrorBody;
 use weft_api::peers::{RemoveReply, TargetsReply};
+use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
 use weft_gossip::Endpoint;
 
@@ -25,6 +26,7 @@ pub(in crate::daemon) enum Reply {
     Detach(DetachReply),
     Targets(TargetsReply),
     Removed(RemoveReply),
+    Reset(ResetReply),
 }
 
 /// One thing to do. The order matters: what stands first is done first.
@@ -52,6 +54,9 @@ pub(in crate::daemon) enum Output {
     /// Cut these ports off; then [`super::Engine::handle_cut_off`] with the token. Of several, the
     /// last one counts.
     CutOff { token: u64, ports: Vec<CutPort> },
+    /// Begin anew under another identity, with the targets and the Pods that are cut off; then answer
+    /// the call with the addresses that were left behind and the Pods that were cut off.
+    Reset { call: CallId, left_behind: u64, cut_off: Vec<String> },
     /// Answer a call.
     Reply { call: CallId, result: Result<Reply, ErrorBody> },
 }

@@ -187,6 +187,12 @@ impl Engine {
         ))
     }
 
+    /// This node by both of its names.
+    pub(in crate::daemon) fn own_name(&self) -> NamedNode {
+        let nickname = self.settings.nickname.clone();
+        NamedNode { peer: self.settings.name.to_string(), nickname }
+    }
+
     fn named(&self, name: PeerName) -> NamedNode {
         let nickname = self.node.nickname(name).unwrap_or_default().to_owned();
         NamedNode { peer: name.to_string(), nickname }

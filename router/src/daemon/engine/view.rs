@@ -67,6 +67,7 @@ impl Engine {
         warnings.extend(self.data_failure.clone());
         warnings.extend(self.exposure.warning());
         warnings.extend(self.own_removal_warning());
+        warnings.extend(self.leaving_warning());
         warnings.extend(self.fence_warnings());
         warnings.extend(self.gateway_warning());
         warnings.extend(self.removal_warnings());
@@ -145,7 +146,7 @@ impl Engine {
         }
     }
 
-    /// All members, but those that were removed and do not show up any more.
+    /// All members, but those that were removed, or left, and do not show up any more.
     fn members(&self) -> Vec<Member> {
         let removed: BTreeSet<PeerName> = self
             .node
@@ -155,7 +156,8 @@ impl Engine {
             .map(|removal| removal.name)
             .collect();
         let mut members = self.node.members();
-        members.retain(|member| member.reachable || !removed.contains(&member.name));
+        let gone = |name: &PeerName| removed.contains(name) || self.node.ipam().has_left(*name);
+        members.retain(|member| member.reachable || !gone(&member.name));
         members
     }
 

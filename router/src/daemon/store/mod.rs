@@ -8,12 +8,14 @@
 //! | `attachments` | the Pods' interfaces, JSON | before an ADD is answered |
 //! | `targets` | the targets, JSON | before a `connect` is answered |
 //! | `peers` | where the other members were seen last, JSON | when that changes |
+//! | `reset` | what a reset keeps, and the new identity; gone when the reset is finished | before anything is forgotten |
 //!
 //! Every file but `lock` is an [`envelope`]: a header with a checksum, then the content. It is
 //! replaced as a whole: written beside, fsynced, renamed, and the directory fsynced. A crash at any
 //! moment leaves the old content or the new.
 
 mod envelope;
+mod reset;
 mod writer;
 
 use std::fs::{self, File, OpenOptions};
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use weft_crypto::Identity;
 
+pub(super) use reset::Kept;
 pub(super) use writer::{Saved, Writer};
 
 /// What went wrong with the data directory. Nothing was changed.
@@ -136,7 +139,9 @@ impl Store {
             .map_err(|e| fail("open", &path, e))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StoreError::Locked { path: dir.to_path_buf() })?;
-        Ok(Self { dir: dir.to_path_buf(), _lock: lock })
+        let store = Self { dir: dir.to_path_buf(), _lock: lock };
+        store.finish_reset()?;
+        Ok(store)
     }
 
     /// The node's identity; on the first start a new one, on disk before this returns.
