@@ -52,7 +52,7 @@ pub enum StoreError {
     },
     /// A file is not what was written.
     #[error(
-        "{path} is damaged ({what}): restore it from a backup, or move {dir} away to start as a new node"
+        "{path} is damaged ({what}): run `weft reset --force --data-dir {dir}` to start as a new node, and `weft rmpeer` with the former name on another one"
     )]
     Damaged {
         /// The file.
