@@ -48,6 +48,7 @@ impl State {
 
     /// Everybody meets everybody until nothing is new.
     fn settle(&mut self) -> Result<(), String> {
+        self.cut = None;
         self.reach();
         let living: Vec<usize> = self.living().collect();
         for _ in 0..ROUNDS {

@@ -21,6 +21,9 @@ use crate::Mutation;
 /// Short, so that a tick of the clock is enough.
 pub(crate) const COOL_DOWN: Duration = Duration::from_secs(2);
 
+/// How many of its former records can still arrive.
+pub(crate) const FORMER: usize = 2;
+
 /// One record; the version orders those of one node and kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Item<T> {
@@ -80,8 +83,14 @@ pub(crate) struct Host {
     pub(crate) ipam: Ipam,
     disk: Arc<IpamSnapshot>,
     disk_digest: u64,
+    /// What the disk held before the last write.
+    older: Arc<IpamSnapshot>,
     /// What it holds, by host; of itself what it published.
     pub(crate) held: Vec<Records>,
+    /// What it published before, the newest last: messages that are still under way.
+    pub(crate) former: Vec<Records>,
+    /// Whether that is kept.
+    late: bool,
     /// Counts what it published.
     version: u64,
     pub(crate) alive: bool,
@@ -99,6 +108,7 @@ impl Host {
         hosts: usize,
         range: IpNet,
         init: Init,
+        late: bool,
         mutation: Option<Mutation>,
     ) -> Self {
         let targets = usize::from(index > 0);
@@ -116,9 +126,12 @@ impl Host {
             index,
             config,
             ipam,
+            older: Arc::clone(&disk),
             disk,
             disk_digest: 0,
             held,
+            former: Vec::new(),
+            late,
             version: 0,
             alive: true,
             digest: 0,
@@ -135,12 +148,14 @@ impl Host {
     /// Writes the disk, then publishes.
     pub(crate) fn drain(&mut self) {
         if self.ipam.dirty() {
-            self.disk = Arc::new(self.ipam.snapshot());
+            let newer = Arc::new(self.ipam.snapshot());
+            self.older = std::mem::replace(&mut self.disk, newer);
             let mut hash = DefaultHasher::new();
             format!("{:?}", self.disk).hash(&mut hash);
             self.disk_digest = hash.finish();
         }
         let Some(mine) = self.held.get_mut(self.index) else { return };
+        let before = mine.clone();
         while let Some(publish) = self.ipam.poll_publish() {
             self.version += 1;
             let version = self.version;
@@ -152,6 +167,12 @@ impl Host {
                 Publish::Completed(view) => mine.completed = Item::new(version, view),
             }
         }
+        if self.late && before != *mine {
+            self.former.push(before);
+            if self.former.len() > FORMER {
+                self.former.remove(0);
+            }
+        }
         while self.ipam.poll_outcome().is_some() {}
         while self.ipam.poll_fenced().is_some() {}
     }
@@ -161,7 +182,8 @@ impl Host {
         self.ipam.check_invariants();
         let mut hash = DefaultHasher::new();
         (self.ipam.state_digest(), self.disk_digest, self.alive, self.version).hash(&mut hash);
-        self.held.iter().for_each(|records| records.digests().hash(&mut hash));
+        let records = self.held.iter().chain(&self.former);
+        records.for_each(|records| records.digests().hash(&mut hash));
         self.digest = hash.finish();
     }
 
@@ -216,7 +238,8 @@ impl Host {
                 let me = *self.config.name.as_bytes();
                 space.grants.iter_mut().for_each(|grant| grant.root = me);
             }
-            Some(Mutation::WaitsForNobody | Mutation::ForgetsItsWord) | None => {}
+            Some(Mutation::WaitsForNobody | Mutation::ForgetsItsWord | Mutation::LosesAWrite)
+            | None => {}
         }
         Some(space)
     }
@@ -253,6 +276,9 @@ impl Host {
     /// Stops at once and starts with what the disk holds; of others it knows nothing then.
     pub(crate) fn crash(&mut self, reachable: &BTreeSet<PeerName>, now: Time) {
         let mut disk = (*self.disk).clone();
+        if self.mutation == Some(Mutation::LosesAWrite) {
+            disk = (*self.older).clone();
+        }
         if self.mutation == Some(Mutation::ForgetsItsWord) {
             let IpamSnapshot::V1(saved) = &mut disk;
             saved.removals = Default::default();

@@ -22,6 +22,8 @@ pub enum Mutation {
     ForgetsItsWord,
     /// What was taken over after the acknowledgement counts as held before it.
     NoRoots,
+    /// A crash takes back the last write, whose record was published.
+    LosesAWrite,
 }
 
 /// Where the nodes begin, and how often what may happen to them.
@@ -29,8 +31,8 @@ pub enum Mutation {
 pub struct Scenario {
     /// What it is called in the output.
     pub title: &'static str,
-    /// How the nodes make the ring: by vote among all, or founded by the first.
-    pub vote: bool,
+    /// How the nodes make the ring: by vote among the first so many, or, for 0, founded by the first.
+    pub voters: usize,
     /// How many nodes.
     pub hosts: usize,
     /// The range.
@@ -57,6 +59,11 @@ pub struct Scenario {
     pub mortals: &'static [usize],
     /// How many die.
     pub deaths: u8,
+    /// How often a node is cut off from all others, until all are together again.
+    pub cuts: u8,
+    /// Whether what a node published before what it published last can still arrive, also when it is
+    /// dead.
+    pub late: bool,
     /// How often time passes.
     pub ticks: u8,
     /// Whether a node tells all it holds at once, rather than of one origin at a time.
@@ -75,7 +82,7 @@ impl Default for Scenario {
     fn default() -> Self {
         Self {
             title: "",
-            vote: false,
+            voters: 0,
             hosts: 3,
             range: "10.32.0.0/29",
             met: &[],
@@ -89,6 +96,8 @@ impl Default for Scenario {
             crashes: 0,
             mortals: &[],
             deaths: 0,
+            cuts: 0,
+            late: false,
             ticks: 0,
             whole: true,
             split: false,
@@ -140,18 +149,22 @@ impl Model for Scenario {
 
     fn init_states(&self) -> Vec<State> {
         let range: IpNet = self.range.parse().expect("invariant: a range");
-        let init = |index| match (self.vote, index) {
-            (true, _) => Init::Consensus(Some(self.hosts)),
-            (false, 0) => Init::Founder,
-            (false, _) => Init::Auto,
+        let init = |index| match (self.voters, index) {
+            (0, 0) => Init::Founder,
+            (0, _) => Init::Auto,
+            (voters, _) if index < voters => Init::Consensus(Some(voters)),
+            // It votes nowhere, and takes space when it needs some.
+            (_, _) => Init::Observer,
         };
-        let host = |index| Host::new(index, self.hosts, range, init(index), self.mutation);
+        let host =
+            |index| Host::new(index, self.hosts, range, init(index), self.late, self.mutation);
         let budget = Budget {
             asks: self.asks,
             releases: self.releases,
             removals: self.removing,
             crashes: self.crashes,
             deaths: self.deaths,
+            cuts: self.cuts,
             ticks: self.ticks,
         };
         let mut state = State::new((0..self.hosts).map(host).collect(), budget);

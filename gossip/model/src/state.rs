@@ -37,6 +37,19 @@ pub enum Action {
         /// Who hears.
         to: usize,
     },
+    /// `to` hears what `from`, who may be dead, published once: 0 is the last, 1 the one before.
+    Late {
+        /// Who published it.
+        from: usize,
+        /// Who hears.
+        to: usize,
+        /// How many it published since.
+        age: usize,
+    },
+    /// A host reaches nobody and nobody reaches it.
+    Cut(usize),
+    /// All that live reach each other again.
+    Join,
     /// Somebody starts a Pod on a host.
     Ask(usize),
     /// Somebody stops a Pod on a host.
@@ -61,6 +74,7 @@ pub(crate) struct Budget {
     pub(crate) removals: u8,
     pub(crate) crashes: u8,
     pub(crate) deaths: u8,
+    pub(crate) cuts: u8,
     pub(crate) ticks: u8,
 }
 
@@ -72,19 +86,18 @@ pub struct State {
     pub(crate) budget: Budget,
     /// Whether anybody was ever removed.
     pub(crate) removed: bool,
+    /// The host that is cut off.
+    pub(crate) cut: Option<usize>,
     asked: u8,
 }
 
 impl State {
     pub(crate) fn new(hosts: Vec<Host>, budget: Budget) -> Self {
         let hosts = hosts.into_iter().map(Arc::new).collect();
-        let mut state = Self { now: Time::START, hosts, budget, removed: false, asked: 0 };
+        let mut state =
+            Self { now: Time::START, hosts, budget, removed: false, cut: None, asked: 0 };
         state.reach();
         state
-    }
-
-    pub(crate) fn names(&self) -> BTreeSet<PeerName> {
-        self.hosts.iter().filter(|host| host.alive).map(|host| host.name()).collect()
     }
 
     pub(crate) fn living(&self) -> impl Iterator<Item = usize> + Clone + '_ {
@@ -97,15 +110,36 @@ impl State {
 
     /// Everybody learns who can be reached.
     pub(crate) fn reach(&mut self) {
-        let (names, now) = (self.names(), self.now);
+        let now = self.now;
         let living: Vec<usize> = self.living().collect();
-        living.into_iter().for_each(|index| self.host(index).reach(&names, now));
+        for index in living {
+            let names = self.reached_by(index);
+            self.host(index).reach(&names, now);
+        }
+    }
+
+    /// The living that `host` reaches, itself included.
+    fn reached_by(&self, host: usize) -> BTreeSet<PeerName> {
+        self.living().filter(|to| *to == host || self.talk(host, *to)).map(name).collect()
+    }
+
+    /// Whether these two can talk.
+    fn talk(&self, a: usize, b: usize) -> bool {
+        self.cut != Some(a) && self.cut != Some(b)
     }
 
     pub(crate) fn actions(&self, scenario: &Scenario, actions: &mut Vec<Action>) {
         let count = self.hosts.len();
         for to in self.living() {
-            for from in self.living().filter(|from| *from != to) {
+            if scenario.late {
+                for from in (0..count).filter(|from| *from != to && self.talk(*from, to)) {
+                    let alive = self.hosts[from].alive;
+                    let ages = usize::from(alive)..=self.hosts[from].former.len();
+                    actions.extend(ages.map(|age| Action::Late { from, to, age }));
+                }
+            }
+            let others = self.living().filter(|from| *from != to && self.talk(*from, to));
+            for from in others {
                 if scenario.whole {
                     actions.push(Action::Meet { from, to });
                     continue;
@@ -138,6 +172,11 @@ impl State {
                 }
             }
         }
+        if self.cut.is_some() {
+            actions.push(Action::Join);
+        } else if self.budget.cuts > 0 {
+            actions.extend(self.living().map(Action::Cut));
+        }
         if self.budget.ticks > 0 {
             actions.push(Action::Tick);
         }
@@ -156,6 +195,21 @@ impl State {
                 next.host(to).hear(origin, &records, what, now);
             }
             Action::Meet { from, to } => next.meet(from, to),
+            Action::Late { from, to, age } => {
+                let host = &self.hosts[from];
+                let before = host.former.len().checked_sub(age)?;
+                let records = host.former.get(before).unwrap_or(&host.held[from]).clone();
+                next.host(to).hear(from, &records, What::All, now);
+            }
+            Action::Cut(host) => {
+                next.budget.cuts -= 1;
+                next.cut = Some(host);
+                next.reach();
+            }
+            Action::Join => {
+                next.cut = None;
+                next.reach();
+            }
             Action::Ask(host) => {
                 next.asked += 1;
                 next.budget.asks -= 1;
@@ -177,7 +231,7 @@ impl State {
             }
             Action::Crash(host) => {
                 next.budget.crashes -= 1;
-                let names = self.names();
+                let names = self.reached_by(host);
                 next.host(host).crash(&names, now);
             }
             Action::Die(host) => {
@@ -192,7 +246,7 @@ impl State {
             }
         }
         next.refresh(self);
-        let same = next.budget == self.budget
+        let same = (next.budget, next.cut) == (self.budget, self.cut)
             && next.hosts.iter().zip(&self.hosts).all(|(a, b)| a.digest == b.digest);
         (!same).then_some(next)
     }
@@ -265,14 +319,15 @@ impl State {
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
         let digests = |state: &Self| state.hosts.iter().map(|host| host.digest).collect::<Vec<_>>();
-        (self.now, self.budget, self.removed) == (other.now, other.budget, other.removed)
+        (self.now, self.budget, self.removed, self.cut)
+            == (other.now, other.budget, other.removed, other.cut)
             && digests(self) == digests(other)
     }
 }
 
 impl Hash for State {
     fn hash<H: Hasher>(&self, hash: &mut H) {
-        (self.now, self.budget, self.removed).hash(hash);
+        (self.now, self.budget, self.removed, self.cut).hash(hash);
         self.hosts.iter().for_each(|host| host.digest.hash(hash));
     }
 }

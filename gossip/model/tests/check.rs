@@ -6,6 +6,8 @@
 //!
 //! Each mutation was tried; the property that notices it is in its test.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use weft_model::{Mutation, Outcome, Scenario};
 
 /// Steps in one setting of the default run. Several steps lead to the same state.
@@ -17,7 +19,7 @@ const LONG: usize = 600_000;
 /// A dead node is removed on two nodes at once, with what it said last still under way.
 const DEAD: Scenario = Scenario {
     title: "a dead node is removed on two nodes at once",
-    vote: false,
+    voters: 0,
     hosts: 3,
     range: "10.32.0.0/29",
     met: &[0, 1, 2],
@@ -31,6 +33,8 @@ const DEAD: Scenario = Scenario {
     crashes: 1,
     mortals: &[2],
     deaths: 1,
+    cuts: 0,
+    late: false,
     ticks: 0,
     whole: true,
     split: false,
@@ -120,7 +124,7 @@ const GRANTS: Scenario = Scenario {
 /// Three nodes that know nothing vote on who makes the ring.
 const VOTE: Scenario = Scenario {
     title: "a ring by vote",
-    vote: true,
+    voters: 3,
     met: &[],
     askers: &[0, 2],
     removals: &[(0, 2)],
@@ -129,6 +133,54 @@ const VOTE: Scenario = Scenario {
     ticks: 2,
     ..DEAD
 };
+
+/// What a node said before its death, and what it said before that, arrives at any time.
+const LATE: Scenario = Scenario {
+    title: "late messages of the removed",
+    late: true,
+    askers: &[1, 2],
+    crashes: 0,
+    ..DEAD
+};
+
+/// Nobody is removed; one node at a time is cut off, knows it, and goes on.
+const CUT: Scenario = Scenario {
+    title: "a node is cut off",
+    hosts: 4,
+    askers: &[0, 3],
+    asks: 2,
+    removals: &[],
+    removing: 0,
+    crashers: &[0, 3],
+    deaths: 0,
+    cuts: 1,
+    ticks: 1,
+    ..DEAD
+};
+
+/// Three make a ring by vote, a fourth joins them, and everything may happen that can. For walks.
+const ALL: Scenario = Scenario {
+    title: "everything",
+    voters: 3,
+    hosts: 4,
+    met: &[],
+    askers: &[0, 1, 2, 3],
+    asks: 6,
+    releases: 3,
+    removals: &[(0, 2), (1, 2), (1, 0), (0, 3), (3, 2)],
+    removing: 3,
+    crashers: &[0, 1, 2, 3],
+    crashes: 3,
+    cuts: 2,
+    late: true,
+    ticks: 6,
+    ends: 8,
+    ..DEAD
+};
+
+/// The same with no removals.
+const ALL_STAY: Scenario =
+    Scenario { title: "everything but removals", removals: &[], removing: 0, deaths: 0, ..ALL };
 
 /// Visits the states and prints how many there are.
 fn visit(scenario: &Scenario) -> Outcome {
@@ -185,6 +237,41 @@ fn a_ring_by_vote() {
     holds(VOTE);
 }
 
+#[test]
+fn late_messages_of_the_removed() {
+    holds(LATE);
+}
+
+#[test]
+fn a_node_is_cut_off() {
+    holds(CUT);
+}
+
+/// Walks of eighty steps, with fresh seeds in the long run.
+fn walks(scenario: &Scenario) {
+    let long = std::env::var_os("WEFT_MODEL_LONG").is_some();
+    let fresh = || RandomState::new().hash_one(0);
+    let asked = std::env::var("WEFT_MODEL_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = asked.unwrap_or_else(|| if long { fresh() } else { 1 });
+    let limit = if long { LONG } else { SHORT / 3 };
+    let outcome = Scenario { limit, ..scenario.clone() }.walk(seed);
+    println!(
+        "{}: {} states on walks; WEFT_MODEL_SEED={seed} takes the same again",
+        scenario.title, outcome.states
+    );
+    assert!(outcome.failures.is_empty(), "{}", outcome.failures.join("\n"));
+}
+
+#[test]
+fn walks_where_everything_happens() {
+    walks(&ALL);
+}
+
+#[test]
+fn walks_where_nobody_is_removed() {
+    walks(&ALL_STAY);
+}
+
 /// What a broken rule leads to. Prints the properties that notice it.
 fn broken(scenario: Scenario, mutation: Mutation) -> String {
     let failures = visit(&Scenario { mutation: Some(mutation), ..scenario }).failures;
@@ -220,4 +307,11 @@ fn a_forgotten_word_is_noticed() {
 fn space_without_its_root_is_noticed() {
     let found = broken(NEWCOMER, Mutation::NoRoots);
     assert!(found.contains("ends well"), "{found}");
+}
+
+/// Noticed while nobody is removed: a donor that forgets what it gave has it a second time.
+#[test]
+fn a_lost_write_is_noticed() {
+    let found = broken(GRANTS, Mutation::LosesAWrite);
+    assert!(found.contains("unique in a view"), "{found}");
 }
