@@ -13,7 +13,10 @@ use ipnet::IpNet;
 use weft_crypto::PeerName;
 use weft_gossip::{
     Time,
-    ipam::{Ack, Init, Ipam, IpamConfig, IpamSnapshot, Paxos, Publish, Request, Space, View, Want},
+    ipam::{
+        Ack, Init, Ipam, IpamConfig, IpamSnapshot, Misbehaved, Paxos, Publish, Request, Space,
+        View, Want,
+    },
 };
 
 use crate::Mutation;
@@ -197,15 +200,18 @@ impl Host {
         if what != What::Words && records.space.version > held.space.version {
             held.space = records.space.clone();
             let space = self.mutate_space(records.space.value());
-            self.ipam.handle_space(from, space, now).expect("an honest record");
+            let taken = self.ipam.handle_space(from, space, now);
+            self.believe(taken);
         }
         if what != What::Words && records.want.version > held.want.version {
             held.want = records.want.clone();
-            self.ipam.handle_want(from, records.want.value(), now).expect("an honest record");
+            let taken = self.ipam.handle_want(from, records.want.value(), now);
+            self.believe(taken);
         }
         if what != What::Words && records.paxos.version > held.paxos.version {
             held.paxos = records.paxos.clone();
-            self.ipam.handle_paxos(from, records.paxos.value(), now).expect("an honest record");
+            let taken = self.ipam.handle_paxos(from, records.paxos.value(), now);
+            self.believe(taken);
         }
         if what != What::Space && records.completed.version > held.completed.version {
             held.completed = records.completed.clone();
@@ -213,17 +219,26 @@ impl Host {
             if let Some(view) = &mut view {
                 view.ack = self.mutate_ack(view.ack.take());
             }
-            self.ipam.handle_completed(from, view, now).expect("an honest record");
+            let taken = self.ipam.handle_completed(from, view, now);
+            self.believe(taken);
         }
         if what != What::Space && records.pending.version > held.pending.version {
             held.pending = records.pending.clone();
             let ack = self.mutate_ack(records.pending.value());
-            self.ipam.handle_pending(from, ack, now).expect("an honest record");
+            let taken = self.ipam.handle_pending(from, ack, now);
+            self.believe(taken);
         }
         if let Some(slot) = self.held.get_mut(origin) {
             *slot = held;
         }
         self.drain();
+    }
+
+    /// What an honest node says is never refused.
+    fn believe(&self, taken: Result<(), Misbehaved>) {
+        if self.mutation.is_none() {
+            taken.expect("an honest record");
+        }
     }
 
     fn mutate_space(&self, space: Option<Space>) -> Option<Space> {
