@@ -1,6 +1,12 @@
 //! `kill -9`: what was promised is kept.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::Value;
+use weft_api::attach::{AttachRequest, AttachmentQuery};
+use weft_cni_shim::client::{Client, ClientError};
 
 use crate::harness::{Lab, PATIENCE, eventually};
 
@@ -94,4 +100,90 @@ fn killed_while_it_hands_out_addresses_it_keeps_every_promise() {
         let pings = lab.lab(["pingall", "1"]);
         if pings.code == 0 { Ok(()) } else { Err(pings.stdout) }
     });
+}
+
+/// Attaches and detaches that the loop carries out, in all.
+const CALLS: usize = 500;
+/// Callers at the same time.
+const CALLERS: usize = 4;
+
+/// What callers were told they have: address to container.
+type Held = Mutex<BTreeMap<String, String>>;
+
+#[test]
+fn killed_again_and_again_during_500_attaches_and_detaches_it_keeps_every_promise() {
+    let lab = Lab::up("loop", 1);
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    let socket = lab.host_dir(1).join("weft.sock");
+    let (held, left) = (Held::default(), AtomicUsize::new(CALLS));
+    let mut kills = 0;
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (socket, held, left) = (socket.clone(), &held, &left);
+            scope.spawn(move || call_until_done(caller, Client::new(socket), held, left));
+        }
+        while left.load(Ordering::SeqCst) > 0 {
+            // Each round gets something done before the next kill.
+            let goal = left.load(Ordering::SeqCst).saturating_sub(CALLS / 12);
+            eventually("calls that are answered", 4 * PATIENCE, || {
+                let now = left.load(Ordering::SeqCst);
+                if now <= goal { Ok(()) } else { Err(format!("{now} calls are left")) }
+            });
+            lab.ok(["kill", "1", "-9"]);
+            lab.launch(1, &["--ipalloc-init", "founder"]);
+            kills += 1;
+        }
+    });
+    assert!(kills >= 10, "{kills} kills");
+    let held = held.into_inner().expect("no caller panicked");
+    let known: BTreeMap<String, String> = attachments(&lab, 1)
+        .into_iter()
+        .map(|(container, ips)| (ips.trim_matches(['[', ']', '"']).to_owned(), container))
+        .collect();
+    assert_eq!(known, held, "what the daemon knows, and what was promised");
+    let status = lab.status(1).expect("the daemon answers");
+    assert_eq!(status["ipam"]["active"], held.len(), "{status}");
+}
+
+/// One caller: attaches, and now and then detaches what it attached, until there is nothing to do. A
+/// call whose answer got lost is repeated, as a runtime does.
+fn call_until_done(caller: usize, client: Client, held: &Held, left: &AtomicUsize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    let mut own: Vec<(String, String)> = Vec::new();
+    for number in 0.. {
+        let took =
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if took.is_err() {
+            return;
+        }
+        if number % 3 == 2 && !own.is_empty() {
+            let (address, container) = own.remove(0);
+            // From here on the address may be another's: it is promised to nobody.
+            held.lock().expect("no caller panicked").remove(&address);
+            let query = AttachmentQuery { container: Some(container), ..Default::default() };
+            repeat(&runtime, || client.detach(&query));
+        } else {
+            let container = format!("c{caller}-{number}");
+            let request = AttachRequest {
+                container: container.clone(),
+                ifname: "eth0".to_owned(),
+                ..Default::default()
+            };
+            let reply = repeat(&runtime, || client.attach(&request, PATIENCE));
+            let address = reply.attachment.ips[0].to_string();
+            let before =
+                held.lock().expect("no caller panicked").insert(address.clone(), container.clone());
+            assert_eq!(before, None, "{address} was given to {container}, too");
+            own.push((address, container));
+        }
+    }
+}
+
+/// Repeats a call until it is answered.
+fn repeat<T, F: Future<Output = Result<T, ClientError>>>(
+    runtime: &tokio::runtime::Runtime,
+    call: impl Fn() -> F,
+) -> T {
+    eventually("answer", 4 * PATIENCE, || runtime.block_on(call()).map_err(|e| e.to_string()))
 }

@@ -8,9 +8,9 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
-//! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`];
-//! and the other ways in: [`cli`], [`cni`], [`containers`], [`podman`], [`cri`], [`chains`],
-//! [`expose`].
+//! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
+//! [`restart`]; and the other ways in: [`cli`], [`cni`], [`containers`], [`podman`], [`cri`],
+//! [`chains`], [`expose`].
 
 mod bad_input;
 mod chains;
@@ -29,6 +29,7 @@ mod partition;
 mod paths;
 mod podman;
 mod removal;
+mod restart;
 mod secret;
 mod shutdown;
 mod starts;
