@@ -15,6 +15,8 @@ mod counters;
 mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+#[doc(hidden)]
+pub mod gauge;
 mod mac;
 mod mtu;
 mod nd;
