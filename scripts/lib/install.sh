@@ -21,6 +21,7 @@ podman podman
 iptables iptables
 tc iproute2
 cc gcc
+valgrind valgrind
 '
 
 # missing_tools: the packages of the commands that are not there, one a line.
