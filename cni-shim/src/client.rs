@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
+use weft_api::enforcement::{DroppedPacket, DropsQuery, ExplainQuery, Explanation, PolicyStatus};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
 use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
@@ -187,6 +188,30 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn ipam(&self) -> Result<Vec<IpamOwner>, ClientError> {
         self.get(path::IPAM).await
+    }
+
+    /// The policies, and what they have let through and dropped on this node.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn policies(&self) -> Result<Vec<PolicyStatus>, ClientError> {
+        self.get(path::POLICY_STATUS).await
+    }
+
+    /// What the policies say of a connection.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ClientError> {
+        self.post(path::EXPLAIN, query, DEFAULT_TIMEOUT).await
+    }
+
+    /// The packets dropped last, after the one that the query names.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn drops(&self, query: &DropsQuery) -> Result<Vec<DroppedPacket>, ClientError> {
+        self.post(path::DROPS, query, DEFAULT_TIMEOUT).await
     }
 
     /// The attachments of this node that match `query`; all for the default query.

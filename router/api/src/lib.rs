@@ -8,6 +8,7 @@
 //! asks for), [`peers`] (changing targets), [`reset`], [`error`] (what a failing call answers), [`path`].
 
 pub mod attach;
+pub mod enforcement;
 pub mod error;
 pub mod path;
 pub mod peers;

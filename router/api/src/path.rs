@@ -24,6 +24,14 @@ pub const REMOVE: &str = "/v1/remove";
 /// answers [`crate::attach::DetachReply`], also when there was nothing to free.
 pub const ATTACHMENTS: &str = "/v1/attachments";
 
+/// `GET`: a list of [`crate::enforcement::PolicyStatus`].
+pub const POLICY_STATUS: &str = "/v1/status/policy";
+/// `POST` [`crate::enforcement::ExplainQuery`]: answers [`crate::enforcement::Explanation`].
+pub const EXPLAIN: &str = "/v1/policy/explain";
+/// `POST` [`crate::enforcement::DropsQuery`]: answers a list of
+/// [`crate::enforcement::DroppedPacket`], the oldest first.
+pub const DROPS: &str = "/v1/policy/drops";
+
 /// `POST` with an empty object: gives the host addresses of its own, answers
 /// [`crate::attach::AttachReply`], the same when it has them. `DELETE`: takes them away, answers
 /// [`crate::attach::DetachReply`].

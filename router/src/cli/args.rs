@@ -152,6 +152,9 @@ pub(super) struct LaunchArgs {
     /// What carries data packets: udp [default: udp]
     #[arg(long, value_name = "KIND")]
     tunnel: Option<String>,
+    /// Connections that policies no longer allow: cut or keep [default: cut]
+    #[arg(long, value_name = "WHAT")]
+    policy_established: Option<String>,
     /// How much to log: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -176,6 +179,7 @@ impl LaunchArgs {
             (Setting::TrustedSubnets, &self.trusted_subnets),
             (Setting::Cipher, &self.cipher),
             (Setting::Tunnel, &self.tunnel),
+            (Setting::PolicyEstablished, &self.policy_established),
             (Setting::LogLevel, &self.log_level),
         ];
         let mut settings: BTreeMap<_, _> = single
@@ -213,6 +217,8 @@ pub(super) enum Table {
     Targets,
     /// Who owns how many addresses
     Ipam,
+    /// The policies, and what they let through and dropped on this node
+    Policy,
 }
 
 #[derive(Debug, Args)]
@@ -321,10 +327,44 @@ pub(super) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
+    /// Say what decides a connection between two Pods
+    ///
+    /// Asks this node's daemon, by the policies and Pods that it knows.
+    Explain(ExplainArgs),
+    /// List the packets that this node dropped last
+    ///
+    /// At most a few of each second are logged; `weft status policy` counts all.
+    Drops(DropsArgs),
     /// Show which Pods of some manifests may connect to which
     ///
     /// Reads manifests of Pods, Namespaces and NetworkPolicies, and asks no daemon.
     Matrix(MatrixArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The source: NAMESPACE/NAME of a Pod, or an address
+    #[arg(long, value_name = "NS/POD")]
+    pub(super) from: String,
+    /// The destination: NAMESPACE/NAME of a Pod, or an address
+    #[arg(long, value_name = "NS/POD")]
+    pub(super) to: String,
+    /// The port of the destination, by number or by name, with tcp, udp or sctp
+    #[arg(long, value_name = "80/tcp", value_parser = parse::port_spec)]
+    pub(super) port: PortSpec,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DropsArgs {
+    /// Go on with what is dropped from now on, until interrupted
+    #[arg(long)]
+    pub(super) follow: bool,
+    /// Print JSON, for programs: a list, or with --follow one object a line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

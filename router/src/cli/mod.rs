@@ -5,6 +5,7 @@
 
 mod args;
 mod attach;
+mod enforcement;
 mod launch;
 mod output;
 mod parse;
@@ -110,6 +111,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Ps(args) => query::ps(&client(socket), args.json),
         Command::Policy(args) => match args.command {
             PolicyCommand::Matrix(args) => policy::matrix(&args),
+            PolicyCommand::Explain(args) => enforcement::explain(&client(socket), &args),
+            PolicyCommand::Drops(args) => enforcement::drops(&client(socket), &args),
         },
         Command::Expose(args) => attach::expose(&client(socket), args.json),
         Command::Hide => attach::hide(&client(socket)),

@@ -22,6 +22,9 @@ pub(super) fn status(client: &Client, args: &StatusArgs) -> Result<(), Failure> 
         Some(Table::Targets) => {
             show(args.json, block_on(fetch(client.targets()))?, |rows| render::targets(rows))
         }
+        Some(Table::Policy) => {
+            show(args.json, block_on(fetch(client.policies()))?, |rows| render::policies(rows))
+        }
         Some(Table::Peers) if args.json => {
             Ok(output::print_json(&block_on(fetch(client.peers()))?)?)
         }

@@ -24,7 +24,7 @@ pub use error::{ConfigError, Origin, Place, Problems};
 pub use peer::{PeerAddr, PeerAddrError};
 pub use resolve::Sources;
 pub use setting::Setting;
-pub use value::{Cipher, InvalidValue, IpallocInit, LogLevel, Mtu, Tunnel};
+pub use value::{Cipher, InvalidValue, IpallocInit, LogLevel, Mtu, PolicyEstablished, Tunnel};
 
 /// The port between nodes.
 pub const DEFAULT_PORT: u16 = 6783;
@@ -82,6 +82,8 @@ pub struct Config {
     pub cipher: Cipher,
     /// What carries the data packets.
     pub tunnel: Tunnel,
+    /// Whether connections that policies no longer allow are cut.
+    pub policy_established: PolicyEstablished,
     /// How much is logged.
     pub log_level: LogLevel,
     /// The peers to dial, without duplicates, in the order given. The targets kept in the data
@@ -112,6 +114,7 @@ impl Config {
             trusted_subnets: Vec::new(),
             cipher: Cipher(SuitePolicy::Auto),
             tunnel: Tunnel::Udp,
+            policy_established: PolicyEstablished::Cut,
             log_level: LogLevel::Info,
             peers: Vec::new(),
             warnings: Vec::new(),

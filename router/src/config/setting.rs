@@ -41,6 +41,8 @@ pub enum Setting {
     Cipher,
     /// What carries the data packets.
     Tunnel,
+    /// Whether connections that policies no longer allow are cut.
+    PolicyEstablished,
     /// How much is logged.
     LogLevel,
 }
@@ -75,7 +77,7 @@ impl Kind {
 
 impl Setting {
     /// Every setting, in the order of the command's help.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Peers,
         Self::Nickname,
         Self::Port,
@@ -92,6 +94,7 @@ impl Setting {
         Self::TrustedSubnets,
         Self::Cipher,
         Self::Tunnel,
+        Self::PolicyEstablished,
         Self::LogLevel,
     ];
 
@@ -114,6 +117,7 @@ impl Setting {
             Self::TrustedSubnets => "trusted-subnets",
             Self::Cipher => "cipher",
             Self::Tunnel => "tunnel",
+            Self::PolicyEstablished => "policy-established",
             Self::LogLevel => "log-level",
         }
     }
@@ -139,6 +143,7 @@ impl Setting {
             | Self::Bridge
             | Self::Cipher
             | Self::Tunnel
+            | Self::PolicyEstablished
             | Self::LogLevel => Kind::Text,
         }
     }

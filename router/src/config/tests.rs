@@ -72,6 +72,7 @@ fn every_setting_has_three_names() {
         (Setting::TrustedSubnets, "[\"192.168.0.0/16\"]", "192.168.0.0/16"),
         (Setting::Cipher, "\"chacha20-poly1305\"", "chacha20-poly1305"),
         (Setting::Tunnel, "\"udp\"", "udp"),
+        (Setting::PolicyEstablished, "\"keep\"", "keep"),
         (Setting::LogLevel, "\"debug\"", "debug"),
     ];
     let covered: Vec<_> = values.iter().map(|(setting, ..)| *setting).collect();
@@ -102,6 +103,7 @@ fn every_setting_has_three_names() {
     assert_eq!(config.conn_limit, 7);
     assert_eq!(shown(&config.trusted_subnets), ["192.168.0.0/16"]);
     assert_eq!(config.cipher, Cipher(SuitePolicy::Force(Suite::ChaCha20Poly1305)));
+    assert_eq!(config.policy_established, PolicyEstablished::Keep);
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(
         config.warnings,
@@ -221,6 +223,7 @@ fn bad_values() {
             "invalid --cipher \"rot13\": must be auto, aes-256-gcm or chacha20-poly1305",
         ),
         (Tunnel, "quic", "invalid --tunnel \"quic\": not built in yet, use udp"),
+        (PolicyEstablished, "drop", "invalid --policy-established \"drop\": must be cut or keep"),
         (
             LogLevel,
             "loud",

@@ -44,6 +44,34 @@ impl FromStr for Mtu {
     }
 }
 
+/// What happens to connections that policies no longer allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyEstablished {
+    /// They end: their packets are dropped.
+    Cut,
+    /// They go on until they are closed.
+    Keep,
+}
+
+impl PolicyEstablished {
+    /// Whether they end.
+    pub const fn cut(self) -> bool {
+        matches!(self, Self::Cut)
+    }
+}
+
+impl FromStr for PolicyEstablished {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "cut" => Ok(Self::Cut),
+            "keep" => Ok(Self::Keep),
+            _ => refuse("must be cut or keep"),
+        }
+    }
+}
+
 /// How the ring of addresses comes to be when this node knows of none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IpallocInit {

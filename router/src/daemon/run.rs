@@ -21,6 +21,7 @@ use super::engine::{CallId, Engine, LinkInfo, Output, Reply, Verdict};
 use super::error::LaunchError;
 use super::host::{Bridge, CutDone, HostDone, Outbound, Scissors};
 use super::links::{LinkEvent, Links, NewLink};
+use super::policy::{Enforcer, PolicyEvent};
 use super::store::{Kept, Kind, Saved, Store, StoreError, Writer};
 use super::{figures, tables};
 use crate::config::PeerAddr;
@@ -36,6 +37,7 @@ pub(super) struct Inputs {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) host: mpsc::Receiver<HostDone>,
     pub(super) cut: mpsc::Receiver<CutDone>,
+    pub(super) policy: mpsc::Receiver<PolicyEvent>,
 }
 
 /// What a running node is made of.
@@ -50,6 +52,7 @@ pub(super) struct Parts {
     pub(super) bridge: Bridge,
     pub(super) outbound: Outbound,
     pub(super) scissors: Scissors,
+    pub(super) enforcer: Enforcer,
     pub(super) socket: ControlSocket,
     pub(super) name: PeerName,
     pub(super) ranges: Vec<IpNet>,
@@ -106,6 +109,9 @@ impl Running {
                 Some(HostDone { token, result }) = inputs.host.recv() => {
                     let now = self.parts.clock.now();
                     self.parts.engine.handle_host(token, result, now);
+                }
+                Some(event) = inputs.policy.recv() => {
+                    self.parts.engine.handle_policy(event, self.parts.clock.now());
                 }
                 Some(CutDone { token, result }) = inputs.cut.recv() => {
                     let now = self.parts.clock.now();
@@ -186,7 +192,7 @@ impl Running {
 
     fn on_command(&mut self, command: Command) {
         let now = self.parts.clock.now();
-        let Parts { engine, links, dataplane, .. } = &mut self.parts;
+        let Parts { engine, links, dataplane, enforcer, .. } = &mut self.parts;
         // A caller that has gone away needs no answer.
         match command {
             Command::Status(reply) => drop(reply.send(engine.status(now))),
@@ -196,6 +202,9 @@ impl Running {
             Command::Peers(reply) => drop(reply.send(engine.peer_list())),
             Command::Targets(reply) => drop(reply.send(engine.target_list(now))),
             Command::Ipam(reply) => drop(reply.send(engine.ipam_owners())),
+            Command::Policies(reply) => enforcer.count(engine.policy_list(), reply),
+            Command::Explain(query, reply) => drop(reply.send(engine.explain(&query))),
+            Command::Drops(query, reply) => drop(reply.send(enforcer.drops(query.after))),
             Command::Attachments(query, reply) => drop(reply.send(engine.select(&query))),
             Command::Metrics(reply) => {
                 drop(reply.send(figures::collect(engine, &links.counters(), dataplane, now)));
@@ -228,7 +237,6 @@ impl Running {
 
     /// Carries out what the engine asks for, in its order.
     fn carry_out(&mut self) {
-        let now = self.parts.clock.now();
         let Parts {
             engine,
             links,
@@ -239,6 +247,7 @@ impl Running {
             ranges,
             outbound,
             scissors,
+            enforcer,
             ..
         } = &mut self.parts;
         if engine.take_tables_changed() {
@@ -256,11 +265,7 @@ impl Running {
                 }
                 Output::Host { token, state } => outbound.set(token, state),
                 Output::CutOff { token, ports } => scissors.cut(token, ports),
-                Output::Policy { token, state } => {
-                    // Nothing enforces yet: it counts as done.
-                    tracing::debug!(ports = state.ports.len(), "what is to be enforced");
-                    engine.handle_policy(token, Ok(()), now);
-                }
+                Output::Policy { token, state } => enforcer.set(token, state),
                 Output::Reset { call, left_behind, cut_off } => {
                     let caller = self.calls.remove(&call);
                     self.reset = Some(ResetOrder { caller, left_behind, cut_off });
@@ -282,7 +287,7 @@ impl Running {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         }
         let Parts {
-            engine, links, dataplane, writer, store, bridge, outbound, socket, inputs, ..
+            engine, links, dataplane, writer, store, bridge, outbound, enforcer, socket, inputs, ..
         } = self.parts;
         // No new calls; whoever waits for one is told that the daemon stops.
         let last_words = socket.close();
@@ -296,7 +301,9 @@ impl Running {
             None => Ok(End::Stopped),
         };
         drop(store);
-        match bridge.remove_if_unused().await {
+        let removed = bridge.remove_if_unused().await;
+        enforcer.stop(matches!(removed, Ok(true)));
+        match removed {
             Ok(true) => {
                 outbound.remove_table().await;
                 info!("the bridge is removed");

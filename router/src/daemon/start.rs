@@ -20,6 +20,7 @@ use super::engine::{Engine, Restored, Settings};
 use super::error::LaunchError;
 use super::host::{self, Bridge, Outbound, Scissors, TAP_NAME};
 use super::links::Links;
+use super::policy::{Enforcer, Options};
 use super::predecessor::once_free;
 use super::run::{Inputs, Running};
 use super::store::{Kind, Store, StoreError, Writer};
@@ -104,7 +105,11 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let (host_events, host_in) = mpsc::channel(EVENTS);
     let (cut_events, cut_in) = mpsc::channel(EVENTS);
     let scissors = Scissors::start(bridge.clone(), cut_events);
+    let (policy_events, policy_in) = mpsc::channel(EVENTS);
     let outbound = Outbound::start(bridge.clone(), config.ipalloc_range.clone(), host_events);
+
+    let options = Options { bridge: config.bridge.clone(), cut: config.policy_established.cut() };
+    let enforcer = Enforcer::start(options, policy_events).map_err(LaunchError::Runtime)?;
 
     // A probe whose answer finds the queue full is sent again.
     let on_data = move |event: DataEvent| drop(data_events.try_send(event));
@@ -146,6 +151,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         commands: commands_in,
         host: host_in,
         cut: cut_in,
+        policy: policy_in,
     };
     Ok(Running::new(super::run::Parts {
         clock,
@@ -158,6 +164,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         bridge,
         outbound,
         scissors,
+        enforcer,
         socket,
         name: identity.name(),
         ranges: config.ipalloc_range,

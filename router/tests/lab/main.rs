@@ -10,7 +10,8 @@
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
 //! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
 //! [`restart`]; and the other ways in: [`cli`], [`cni`], [`containers`], [`podman`], [`cri`],
-//! [`chains`], [`expose`].
+//! [`chains`], [`expose`];
+//! and what Pods must not do: [`ports`].
 
 mod bad_input;
 mod chains;
@@ -28,6 +29,7 @@ mod neighbours;
 mod partition;
 mod paths;
 mod podman;
+mod ports;
 mod removal;
 mod restart;
 mod secret;

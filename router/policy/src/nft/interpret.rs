@@ -80,6 +80,7 @@ impl Ruleset {
             match &line.action {
                 Action::Accept => return Outcome::Decided(Fate::Passed),
                 Action::Drop => return Outcome::Decided(Fate::Dropped),
+                Action::Log(..) => {}
                 Action::Return => return Outcome::Returned,
                 Action::Goto(chain) => return self.chain(chain, packet, depth + 1),
                 Action::Lookup(end, family, map) => {
@@ -111,6 +112,8 @@ impl Ruleset {
             Match::NeighbourDiscovery => {
                 packet.source.is_ipv6() && matches!(packet.payload, Payload::Icmp(133..=137))
             }
+            // A packet that is new to connection tracking opens a connection here.
+            Match::Midway => false,
             Match::Address(end, family, set) => {
                 let address = packet.end(*end);
                 Family::of(address) == *family

@@ -85,6 +85,17 @@ impl<'a> Compiler<'a> {
             line(vec![Match::RelatedError], Action::Accept, "ICMP errors"),
             line(vec![Match::NeighbourDiscovery], Action::Accept, "neighbour discovery"),
         ];
+        for family in FAMILIES {
+            // A flow that is cut must not be taken up again from its other end.
+            for end in [End::Source, End::Destination] {
+                let matches =
+                    vec![Match::Midway, Match::Address(end, family, isolated_name(family))];
+                let comment = "amid no connection".to_owned();
+                lines.push(Line { matches, counted: true, action: Action::Drop, comment });
+            }
+            let none = Set { family, elements: Elements::Addresses(BTreeSet::new()) };
+            self.ruleset.sets.insert(isolated_name(family), none);
+        }
         for direction in [Direction::Egress, Direction::Ingress] {
             for family in FAMILIES {
                 let map = map_name(direction, family);
@@ -119,6 +130,10 @@ impl<'a> Compiler<'a> {
             for &address in &pod.addresses {
                 let map = self.ruleset.maps.get_mut(&map_name(direction, Family::of(address)));
                 map.expect("invariant: base made all maps").elements.insert(address, chain.clone());
+                let set = self.ruleset.sets.get_mut(&isolated_name(Family::of(address)));
+                if let Some(Set { elements: Elements::Addresses(isolated), .. }) = set {
+                    isolated.insert(address);
+                }
             }
         }
     }
@@ -171,18 +186,26 @@ impl<'a> Compiler<'a> {
         let after_pass = format!("{name}_pass");
         let mut admin = Vec::new();
         let mut rest = Vec::new();
-        let mut isolated = false;
+        let mut isolating = Vec::new();
         for (tier, policy) in &class.0 {
             match tier {
                 Tier::Admin => self.tier_lines(*tier, policy, direction, &after_pass, &mut admin),
                 Tier::Baseline => self.tier_lines(*tier, policy, direction, "", &mut rest),
                 Tier::Namespace => {
-                    isolated = true;
+                    let namespace = policy.namespace.as_deref().unwrap_or_default();
+                    isolating.push(format!("{namespace}/{}", policy.name));
                     self.policy_lines(policy, direction, &mut rest);
                 }
             }
         }
-        if isolated {
+        if !isolating.is_empty() {
+            let chain = if admin.iter().any(|line| line.action == Action::Goto(after_pass.clone()))
+            {
+                &after_pass
+            } else {
+                &name
+            };
+            self.ruleset.isolating.insert(chain.clone(), isolating);
             let comment = comment("isolated", direction, None);
             rest.push(Line { matches: Vec::new(), counted: true, action: Action::Drop, comment });
         }
@@ -462,6 +485,10 @@ fn map_name(direction: Direction, family: Family) -> String {
         Direction::Ingress => format!("ingress{}", digit(family)),
         Direction::Egress => format!("egress{}", digit(family)),
     }
+}
+
+fn isolated_name(family: Family) -> String {
+    format!("isolated{}", digit(family))
 }
 
 const fn digit(family: Family) -> char {

@@ -12,6 +12,7 @@
 //!           an established flow                       accept
 //!           an ICMP error about one                   accept
 //!           neighbour discovery                       accept
+//!           TCP amid no connection, isolated end      drop
 //!           source      in egress4, egress6:          jump out_CLASS
 //!           destination in ingress4, ingress6:        jump in_CLASS
 //! in_CLASS  a line for each (peers, ports) of a rule  return
@@ -58,6 +59,36 @@ pub struct Ruleset {
     pub maps: BTreeMap<String, Map>,
     /// Chains by name; `forward` is the base chain.
     pub chains: BTreeMap<String, Vec<Line>>,
+    /// The NetworkPolicies that isolate the Pods of each chain, as `namespace/name`, in order.
+    pub isolating: BTreeMap<String, Vec<String>>,
+}
+
+impl Ruleset {
+    /// Has what is dropped told to a log group (NFLOG) first, with the word `ingress`, `egress` or
+    /// `midway`.
+    #[must_use]
+    pub fn with_drop_log(mut self, group: u16) -> Self {
+        for (name, lines) in &mut self.chains {
+            let word = match name.split_once('_') {
+                Some(("in", _)) => "ingress",
+                Some(("out", _)) => "egress",
+                _ => "midway",
+            };
+            *lines = std::mem::take(lines)
+                .into_iter()
+                .flat_map(|line| {
+                    let log = (line.action == Action::Drop).then(|| Line {
+                        action: Action::Log(group, word),
+                        counted: false,
+                        comment: String::new(),
+                        ..line.clone()
+                    });
+                    log.into_iter().chain([line])
+                })
+                .collect();
+        }
+        self
+    }
 }
 
 /// A set.
@@ -115,6 +146,9 @@ pub enum Match {
     RelatedError,
     /// It is neighbour discovery.
     NeighbourDiscovery,
+    /// It is of TCP, opens no connection and belongs to none: the kernel would track it as if it had
+    /// opened one, whichever end sent it.
+    Midway,
     /// The address of an end is in a set.
     Address(End, Family, String),
     /// The destination address, protocol and destination port are in a set.
@@ -143,6 +177,8 @@ pub enum Action {
     Drop,
     /// Go on after the line that led here.
     Return,
+    /// Tell the log of this group, no more than a few a second, with this word; go on.
+    Log(u16, &'static str),
     /// Go on in this chain, and do not come back to this one.
     Goto(String),
     /// Jump to the chain that the map has for the address of an end; go on if it has none.

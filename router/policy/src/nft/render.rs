@@ -12,6 +12,11 @@ use crate::{Family, Protocol};
 const PRIORITY: i32 = -5;
 /// The protocol numbers of ICMP and ICMPv6, by name.
 const ICMP: [&str; 2] = ["icmp", "ipv6-icmp"];
+/// The flags of TCP that tell an opening segment, FIN, SYN, RST and ACK, and those that one has: SYN.
+const OPENING_MASK: u8 = 0x17;
+const OPENING: u8 = 0x02;
+/// How many dropped packets a rule tells the log of: a second, and at once.
+const LOG_LIMIT: (u32, u32) = (20, 100);
 /// Router and neighbour solicitations and advertisements, and redirects (RFC 4861).
 const NEIGHBOUR_TYPES: (u8, u8) = (133, 137);
 
@@ -116,6 +121,11 @@ fn rule(chain: &str, line: &Line) -> Value {
     if line.counted {
         expressions.push(json!({"counter": null}));
     }
+    if let Action::Log(..) = line.action {
+        let (rate, burst) = LOG_LIMIT;
+        let limit = json!({"rate": rate, "per": "second", "burst": burst});
+        expressions.push(json!({ "limit": limit }));
+    }
     expressions.push(action(&line.action));
     let mut rule = json!({"family": "inet", "table": TABLE, "chain": chain, "expr": expressions});
     if !line.comment.is_empty() {
@@ -141,6 +151,11 @@ fn matching(matching: &Match) -> Vec<Value> {
         Match::NeighbourDiscovery => {
             one(payload("icmpv6", "type"), json!({"range": [NEIGHBOUR_TYPES.0, NEIGHBOUR_TYPES.1]}))
         }
+        Match::Midway => {
+            let flags = json!({"&": [payload("tcp", "flags"), OPENING_MASK]});
+            let opens = json!({"op": "!=", "left": flags, "right": OPENING});
+            vec![in_states("new"), json!({ "match": opens })]
+        }
         Match::Address(end, family, set) => one(address(*end, *family), format!("@{set}").into()),
         Match::NamedPort(family, set) => {
             let key = json!({"concat": [
@@ -165,6 +180,7 @@ fn action(action: &Action) -> Value {
         Action::Accept => json!({"accept": null}),
         Action::Drop => json!({"drop": null}),
         Action::Return => json!({"return": null}),
+        Action::Log(group, word) => json!({"log": {"group": group, "prefix": word}}),
         Action::Goto(chain) => json!({"goto": {"target": chain}}),
         Action::Lookup(end, family, map) => {
             json!({"vmap": {"key": address(*end, *family), "data": format!("@{map}")}})

@@ -79,7 +79,9 @@ fn without_policies_nobody_is_in_a_map() {
     cluster.policies.clear();
     let ruleset = compile(&cluster);
     assert_eq!(ruleset.chains.keys().collect::<Vec<_>>(), ["forward"]);
-    assert_eq!(ruleset.sets.len(), 0);
+    // Those of whom is isolated.
+    assert_eq!(ruleset.sets.keys().collect::<Vec<_>>(), ["isolated4", "isolated6"]);
+    assert!(ruleset.sets.values().all(|set| set.elements.is_empty()));
     assert!(ruleset.maps.values().all(|map| map.elements.is_empty()));
     assert_eq!(ruleset.maps.len(), 4);
 }
@@ -102,8 +104,8 @@ fn only_the_nodes_own_pods_are_members() {
     assert_eq!(ruleset.maps["egress4"].elements.len(), 0);
     assert_eq!(ruleset.maps["ingress4"].elements.len(), 1);
     // Its peers are all there.
-    let sets = ruleset.sets.values().filter(|set| set.family == Family::V4);
-    let addresses = sets.map(|set| match &set.elements {
+    let sets = ruleset.sets.iter().filter(|(name, _)| name.starts_with("pods4"));
+    let addresses = sets.map(|(_, set)| match &set.elements {
         Elements::Addresses(addresses) => addresses.len(),
         Elements::Prefixes(_) | Elements::Ports(_) => 0,
     });
@@ -114,8 +116,8 @@ fn only_the_nodes_own_pods_are_members() {
 fn equal_selectors_of_a_namespace_share_a_set_and_unused_sets_are_not_made() {
     let mut cluster = example();
     let before = compile(&cluster).sets.len();
-    // Of each family: the addresses of web, the ports named pg of db.
-    assert_eq!(before, 4);
+    // Of each family: whom is isolated, the addresses of web, the ports named pg of db.
+    assert_eq!(before, 6);
     let spec = "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}";
     add_policy(&mut cluster, "more", spec);
     assert_eq!(compile(&cluster).sets.len(), before);
@@ -142,10 +144,11 @@ fn a_pod_that_comes_costs_elements_alone() {
     let before = example();
     let mut after = before.clone();
     add_pod(&mut after, "web-2", "web", 9);
-    let elements = ["add elements"; 2];
+    // It is a peer, and isolated itself.
+    let elements = ["add elements"; 4];
     let members = ["add members"; 2];
-    assert_eq!(change(&before, &after), [elements, members].concat());
-    let gone = [["delete elements"; 2], ["delete members"; 2]].concat();
+    assert_eq!(change(&before, &after), [&elements[..], &members].concat());
+    let gone = [&["delete elements"; 4][..], &["delete members"; 2]].concat();
     assert_eq!(change(&after, &before), gone);
     assert_eq!(change(&before, &before), [""; 0]);
     // One that no policy is about costs nothing.
@@ -163,6 +166,8 @@ fn a_policy_that_changes_costs_its_class() {
     assert_eq!(change(&before, &after), ["flush chain", "add line", "add line", "add line"]);
     after.policies.remove(&("x".to_owned(), "db".to_owned()));
     let expected = [
+        "delete elements",
+        "delete elements",
         "delete members",
         "delete members",
         "flush chain",
@@ -272,4 +277,24 @@ fn a_line_is_written_as_nft_reads_it() {
             "comment": "x/db ingress[0]",
         }}}]})
     );
+}
+
+#[test]
+fn drops_are_logged_before_they_are_dropped() {
+    let ruleset = compile(&example()).with_drop_log(7);
+    let mut drops = 0;
+    for (name, lines) in &ruleset.chains {
+        for pair in lines.windows(2) {
+            if pair[1].action == Action::Drop {
+                drops += 1;
+                let Action::Log(7, word) = pair[0].action else { panic!("{pair:?}") };
+                assert_eq!(pair[0].matches, pair[1].matches);
+                assert_eq!(name == "forward", word == "midway", "{name}");
+            }
+        }
+    }
+    // Of either end and family what belongs to no connection; and one for each of two classes.
+    assert_eq!(drops, 6);
+    let isolating: Vec<_> = ruleset.isolating.values().flatten().collect();
+    assert_eq!(isolating, ["x/db", "x/web"]);
 }

@@ -90,7 +90,7 @@ impl Table {
                 match &line.action {
                     Action::Goto(target) => assert!(ruleset.chains.contains_key(target)),
                     Action::Lookup(_, _, map) => assert!(ruleset.maps.contains_key(map)),
-                    Action::Accept | Action::Drop | Action::Return => {}
+                    Action::Accept | Action::Drop | Action::Return | Action::Log(..) => {}
                 }
                 ruleset.chains.get_mut(&chain).unwrap().push(line);
             }

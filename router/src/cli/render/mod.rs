@@ -4,6 +4,7 @@
 //! control characters escaped: a nickname must not be able to drive the reader's terminal.
 
 mod connections;
+mod enforcement;
 mod ipam;
 mod matrix;
 mod peers;
@@ -16,6 +17,7 @@ mod targets;
 use std::net::SocketAddr;
 
 pub(super) use connections::connections;
+pub(super) use enforcement::{dropped, explanation, policies};
 pub(super) use ipam::ipam;
 pub(super) use matrix::matrix;
 pub(super) use peers::peers;

@@ -13,6 +13,7 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, DetachReply};
+use weft_api::enforcement::{DroppedPacket, DropsQuery, ExplainQuery, Explanation, PolicyStatus};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
 use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
@@ -134,6 +135,9 @@ fn router() -> axum::Router<Door> {
         .route(path::PEERS, get(peers))
         .route(path::TARGETS, get(targets))
         .route(path::IPAM, get(ipam))
+        .route(path::POLICY_STATUS, get(policies))
+        .route(path::EXPLAIN, post(explain))
+        .route(path::DROPS, post(drops))
         .route(path::CONNECT, post(connect))
         .route(path::FORGET, post(forget))
         .route(path::REMOVE, post(remove))
@@ -178,6 +182,21 @@ async fn targets(State(door): State<Door>) -> Answer<Vec<Target>> {
 
 async fn ipam(State(door): State<Door>) -> Answer<Vec<IpamOwner>> {
     ask(&door, Command::Ipam).await
+}
+
+async fn policies(State(door): State<Door>) -> Answer<Vec<PolicyStatus>> {
+    ask(&door, Command::Policies).await
+}
+
+async fn explain(State(door): State<Door>, query: Body<ExplainQuery>) -> Answer<Explanation> {
+    let Json(query) = query.map_err(|e| invalid(e.body_text()))?;
+    let answer = door.ask(|sender| Command::Explain(query, sender)).await.map_err(Failure)?;
+    answer.map(Json).map_err(Failure)
+}
+
+async fn drops(State(door): State<Door>, query: Body<DropsQuery>) -> Answer<Vec<DroppedPacket>> {
+    let Json(query) = query.map_err(|e| invalid(e.body_text()))?;
+    ask(&door, |sender| Command::Drops(query, sender)).await
 }
 
 async fn attachments(

@@ -8,6 +8,7 @@ mod status;
 
 use tokio::sync::{mpsc, oneshot};
 use weft_api::attach::{AttachRequest, Attachment, AttachmentQuery};
+use weft_api::enforcement::{DroppedPacket, DropsQuery, ExplainQuery, Explanation, PolicyStatus};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::peers::RemoveRequest;
 use weft_api::reset::ResetRequest;
@@ -42,6 +43,9 @@ pub(super) enum Command {
     Peers(oneshot::Sender<Vec<Peer>>),
     Targets(oneshot::Sender<Vec<Target>>),
     Ipam(oneshot::Sender<Vec<IpamOwner>>),
+    Policies(oneshot::Sender<Vec<PolicyStatus>>),
+    Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ErrorBody>>),
+    Drops(DropsQuery, oneshot::Sender<Vec<DroppedPacket>>),
     Attachments(AttachmentQuery, oneshot::Sender<Vec<Attachment>>),
     Metrics(oneshot::Sender<Snapshot>),
     Call(Call, oneshot::Sender<Result<Reply, ErrorBody>>),

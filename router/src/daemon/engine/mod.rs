@@ -10,6 +10,7 @@
 //! they depend on was reported as done.
 
 mod attachments;
+mod explain;
 mod expose;
 mod fence;
 mod output;

@@ -14,7 +14,7 @@ use weft_gossip::Time;
 use weft_policy::{Cluster, NamedPort, Pod, Protocol};
 
 use super::{CallId, Engine, Output, Reply};
-use crate::daemon::policy::{PolicyState, Port};
+use crate::daemon::policy::{PolicyEvent, PolicyState, Port, Standing};
 
 /// The namespace of Pods that were attached without one.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -29,6 +29,33 @@ pub(super) struct Enforcement {
     done: u64,
     /// Answers that wait for an order to be carried out, by its token.
     waiting: Vec<(u64, CallId, Reply)>,
+    /// What stands; None before anything does.
+    standing: Option<Standing>,
+    /// Why the last order does not stand.
+    failure: Option<String>,
+    /// What somebody else did to the rules.
+    watched: Option<String>,
+}
+
+impl Enforcement {
+    /// `weft status`.
+    pub(super) fn status(&self) -> weft_api::status::Policy {
+        weft_api::status::Policy {
+            policies: self.told.cluster.policies.len(),
+            isolated_pods: self.standing.map_or(0, |standing| standing.isolated_pods),
+            enforcing: self.standing.is_some() && self.failure.is_none(),
+        }
+    }
+
+    /// What an operator should know.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.failure.clone().into_iter().chain(self.watched.clone())
+    }
+
+    /// What was told last.
+    pub(super) fn told(&self) -> &PolicyState {
+        &self.told
+    }
 }
 
 impl Engine {
@@ -74,18 +101,30 @@ impl Engine {
         }
     }
 
-    /// The kernel does what [`Output::Policy`] with this token asked for, and all before it; or
-    /// could not be made to. Then it goes on with what it did before, and the shell tries again.
-    pub(in crate::daemon) fn handle_policy(
-        &mut self,
-        token: u64,
-        result: Result<(), String>,
-        now: Time,
-    ) {
-        let failure = result.err().inspect(|why| warn!("{why}"));
-        if failure.is_none() {
-            self.enforcement.done = self.enforcement.done.max(token);
+    /// The kernel does what [`Output::Policy`] asked for; or could not be made to. Then it goes on
+    /// with what it did before, and the shell tries again.
+    pub(in crate::daemon) fn handle_policy(&mut self, event: PolicyEvent, now: Time) {
+        let (token, result) = match event {
+            PolicyEvent::Done { token, result } => (token, result),
+            PolicyEvent::Watched(warning) => {
+                self.enforcement.watched = warning;
+                return;
+            }
+        };
+        let failure = match result {
+            Ok(standing) => {
+                self.enforcement.done = self.enforcement.done.max(token);
+                self.enforcement.standing = Some(standing);
+                None
+            }
+            Err(why) => Some(why),
+        };
+        if let Some(why) = &failure
+            && self.enforcement.failure != failure
+        {
+            warn!("{why}");
         }
+        self.enforcement.failure.clone_from(&failure);
         let (due, rest) = std::mem::take(&mut self.enforcement.waiting)
             .into_iter()
             .partition::<Vec<_>, _>(|(awaited, ..)| *awaited <= token);

@@ -13,6 +13,11 @@ use weft_gossip::ipam::Init;
 
 use super::*;
 use crate::daemon::links::close_code;
+use crate::daemon::policy::{PolicyEvent, Standing};
+
+fn enforced(token: u64) -> PolicyEvent {
+    PolicyEvent::Done { token, result: Ok(Standing::default()) }
+}
 
 fn identity(n: u8) -> Arc<Identity> {
     Arc::new(Identity::from_seed([n; 32]))
@@ -77,7 +82,7 @@ fn drain(
             }
             Output::Host { token, .. } => engine.handle_host(token, Ok(()), now),
             Output::CutOff { token, .. } => engine.handle_cut_off(token, Ok(()), now),
-            Output::Policy { token, .. } => engine.handle_policy(token, Ok(()), now),
+            Output::Policy { token, .. } => engine.handle_policy(enforced(token), now),
             other => left.push(other),
         }
     }
@@ -152,7 +157,7 @@ fn attach_is_answered_after_both_files_are_on_disk() {
             }
             Output::Policy { token, .. } => {
                 seen.push("enforced".to_owned());
-                engine.handle_policy(token, Ok(()), at(1));
+                engine.handle_policy(enforced(token), at(1));
             }
             Output::Reply { call, result } => {
                 let Ok(Reply::Attach(reply)) = result else { panic!("{result:?}") };
@@ -462,7 +467,8 @@ fn a_pod_is_answered_once_its_port_is_closed_to_others() {
     assert_eq!(ports[0].addresses, BTreeSet::from(["10.32.0.1".parse().unwrap()]));
     assert_eq!(state.cluster.pods[0].full_name(), "default/c1");
 
-    engine.handle_policy(token, Err("nft: no such file".to_owned()), at(1));
+    let result = Err("nft: no such file".to_owned());
+    engine.handle_policy(PolicyEvent::Done { token, result }, at(1));
     collect(&mut engine, &mut replies);
     let [Err(body)] = &replies[..] else { panic!("{replies:?}") };
     assert_eq!(body.message, "nft: no such file");
@@ -471,7 +477,7 @@ fn a_pod_is_answered_once_its_port_is_closed_to_others() {
     engine.attach(2, request("c1"), at(2));
     collect(&mut engine, &mut replies);
     assert_eq!(replies.len(), 1);
-    engine.handle_policy(token, Ok(()), at(2));
+    engine.handle_policy(enforced(token), at(2));
     collect(&mut engine, &mut replies);
     assert!(matches!(replies[..], [_, Ok(Reply::Attach(_))]), "{replies:?}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_api::status::{
     Connection, ConnectionCounts, ConnectionState, Direction, Ipam, IpamOwner, Peer,
-    PeerConnection, Policy, Router, Status, Target,
+    PeerConnection, Router, Status, Target,
 };
 use weft_crypto::PeerName;
 use weft_gossip::{Attempt, AttemptState, Endpoint, LinkView, Member, Time};
@@ -56,7 +56,7 @@ impl Engine {
                 active: self.node.active(),
                 removals: self.removal_list(),
             },
-            policy: Policy::default(),
+            policy: self.enforcement.status(),
             warnings: self.warnings(),
         }
     }
@@ -66,6 +66,7 @@ impl Engine {
         warnings.extend(self.node.warnings());
         warnings.extend(self.data_failure.clone());
         warnings.extend(self.exposure.warning());
+        warnings.extend(self.enforcement.warnings());
         warnings.extend(self.own_removal_warning());
         warnings.extend(self.leaving_warning());
         warnings.extend(self.fence_warnings());

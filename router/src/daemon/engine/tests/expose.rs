@@ -15,7 +15,7 @@ fn without_host(engine: &mut Engine, now: Time) -> (Vec<(u64, HostState)>, Vec<O
         match output {
             Output::Save { kind, token, .. } => engine.handle_saved(kind, token, now),
             Output::Host { token, state } => orders.push((token, state)),
-            Output::Policy { token, .. } => engine.handle_policy(token, Ok(()), now),
+            Output::Policy { token, .. } => engine.handle_policy(enforced(token), now),
             other => left.push(other),
         }
     }
