@@ -124,6 +124,10 @@ fn ipam(snapshot: &mut Snapshot, engine: &Engine, now: Time) {
     snapshot.gauge("ipam_active", "Addresses in use on this node", status.ipam.active);
     let fenced = as_u64(engine.fenced_count());
     snapshot.gauge("ipam_fenced", "Pods that are cut off, their addresses being void", fenced);
+    let policy = &status.policy;
+    snapshot.gauge("policies", "Policies known", as_u64(policy.policies));
+    snapshot.gauge("policy_isolated_pods", "Local Pods isolated", as_u64(policy.isolated_pods));
+    snapshot.gauge("policy_enforcing", "1 when policies hold", u64::from(policy.enforcing));
     snapshot.gauge("ready", "1 when a Pod could be served", u64::from(status.ready));
     snapshot.gauge("warnings", "Warnings in weft status", as_u64(status.warnings.len()));
 }

@@ -24,6 +24,14 @@ fn addresses(lab: &Lab, pod: &str) -> (String, String) {
     (ip(0), ip(1))
 }
 
+/// The MAC address that a Pod was given.
+fn mac(lab: &Lab, pod: &str) -> String {
+    let rows = lab.ps(1).expect("ps answers");
+    let container = lab.pod_namespace(1, pod);
+    let row = rows.as_array().and_then(|rows| rows.iter().find(|r| r["container"] == container));
+    row.and_then(|row| row["mac"].as_str()).expect("it has one").to_owned()
+}
+
 fn ping(lab: &Lab, pod: &str, from: &str, to: &str) -> bool {
     let ping = ["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-I", from, to];
     lab.podexec(1, pod, &ping).code == 0
@@ -68,12 +76,12 @@ fn a_pod_cannot_speak_for_another() {
     assert!(!ping(&lab, "a", &victim6, &b6));
     await_drop(&lab, "not the Pod's IPv6 address");
     // The kernel announces all addresses of an interface, in ARP and ND, when its MAC is set.
-    let own = lab.podexec(1, "a", &["cat", "/sys/class/net/eth0/address"]).stdout;
-    ok(&lab, "a", &["ip", "link", "set", "eth0", "address", own.trim()]);
+    let own = mac(&lab, "a");
+    ok(&lab, "a", &["ip", "link", "set", "eth0", "address", &own]);
     await_drop(&lab, "ARP for an address that is not the Pod's");
     await_drop(&lab, "neighbour discovery for an address not the Pod's");
     let neighbours = lab.exec(1, &["ip", "-n", &lab.pod_namespace(1, "b"), "neigh"]).stdout;
-    let taken = |line: &str| line.starts_with(&format!("{victim4} ")) && line.contains(own.trim());
+    let taken = |line: &str| line.starts_with(&format!("{victim4} ")) && line.contains(&own);
     assert!(!neighbours.lines().any(taken), "{neighbours}");
     assert!(ping(&lab, "a", &a4, &b4) && ping(&lab, "a", &a6, &b6), "its own still work");
     assert!(ping(&lab, "b", &b4, &victim4), "and so does the victim");
@@ -82,7 +90,7 @@ fn a_pod_cannot_speak_for_another() {
     ok(&lab, "a", &["ip", "link", "set", "eth0", "address", "0a:58:00:00:00:99"]);
     assert!(!ping(&lab, "a", &a4, &b4));
     await_drop(&lab, "not the Pod's MAC address");
-    ok(&lab, "a", &["ip", "link", "set", "eth0", "address", own.trim()]);
+    ok(&lab, "a", &["ip", "link", "set", "eth0", "address", &own]);
     eventually("a ping with the MAC address as it was", PATIENCE, || {
         if ping(&lab, "a", &a4, &b4) { Ok(()) } else { Err("no answer".to_owned()) }
     });
@@ -100,7 +108,7 @@ fn a_pod_is_no_router() {
     // Neither IP nor ARP: it would pass the policies.
     let socket = "socat -u - INTERFACE:eth0,type=3";
     let frame =
-        format!(r"printf '\377\377\377\377\377\377\12\130\12\40\0\1\210\265hello' | {socket}");
+        format!(r"printf '\377\377\377\377\377\377\12\130\12\40\0\2\210\265hello' | {socket}");
     ok(&lab, "a", &["sh", "-c", &frame]);
     eventually("a frame of another protocol dropped", PATIENCE, || {
         let chain = ["nft", "list", "chain", "bridge", "weft-port", "drop_protocol"];
@@ -129,6 +137,7 @@ fn rules_outlive_the_daemon_and_are_put_back() {
     let (a4, _) = addresses(&lab, "a");
     let (b4, _) = addresses(&lab, "b");
     let (victim4, _) = addresses(&lab, "v");
+    assert!(ping(&lab, "a", &a4, &b4));
     ok(&lab, "a", &["ip", "addr", "add", &format!("{victim4}/32"), "dev", "eth0"]);
     let spoofs = |what: &str| assert!(!ping(&lab, "a", &victim4, &b4), "{what}");
     spoofs("at first");
