@@ -28,7 +28,7 @@ fn a_wrong_call_is_answered_by_one_line_with_the_cure() {
         (
             &["status", "peer"],
             "invalid value 'peer' for '[TABLE]' [possible values: connections, peers, targets, \
-             ipam], did you mean 'peers'?: see `weft status --help`",
+             ipam, policy], did you mean 'peers'?: see `weft status --help`",
         ),
         (
             &["launch", "--prot", "1"],

@@ -287,7 +287,17 @@ impl Running {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         }
         let Parts {
-            engine, links, dataplane, writer, store, bridge, outbound, enforcer, socket, inputs, ..
+            engine,
+            links,
+            dataplane,
+            writer,
+            store,
+            bridge,
+            outbound,
+            enforcer,
+            socket,
+            inputs,
+            ..
         } = self.parts;
         // No new calls; whoever waits for one is told that the daemon stops.
         let last_words = socket.close();
