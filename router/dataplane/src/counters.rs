@@ -72,6 +72,10 @@ drop_reasons! {
     Offload = "offload",
     /// To the bridge: the TAP did not take the frame.
     TapFailed = "tap_failed",
+    /// Through another node, or passed on for one: the next node is not there, or not directly.
+    RelayNoRoute = "relay_no_route",
+    /// Passed on for another node: its origin sends more than it may.
+    RelayLimit = "relay_limit",
 }
 
 /// How often each [`DropReason`] struck.
@@ -124,6 +128,8 @@ pub struct Counters {
     pub probes_answered: u64,
     /// Probe replies received.
     pub probes_confirmed: u64,
+    /// Passed on for other nodes; the bytes are those of the datagrams in them.
+    pub relayed: Traffic,
     /// Frames and packets that went no further.
     pub drops: Drops,
 }
@@ -136,7 +142,7 @@ pub(crate) struct SharedCounters {
 }
 
 /// How many counters [`Counters`] has besides the drops.
-const PLAIN: usize = 10;
+const PLAIN: usize = 12;
 
 impl Counters {
     fn plain(&self) -> [u64; PLAIN] {
@@ -151,6 +157,8 @@ impl Counters {
             self.probes_sent,
             self.probes_answered,
             self.probes_confirmed,
+            self.relayed.packets,
+            self.relayed.bytes,
         ]
     }
 }
@@ -180,6 +188,8 @@ impl SharedCounters {
             probes_sent,
             probes_answered,
             probes_confirmed,
+            relayed_packets,
+            relayed_bytes,
         ] = self.plain.each_ref().map(load);
         Counters {
             sent: Traffic { packets: sent_packets, bytes: sent_bytes },
@@ -190,6 +200,7 @@ impl SharedCounters {
             probes_sent,
             probes_answered,
             probes_confirmed,
+            relayed: Traffic { packets: relayed_packets, bytes: relayed_bytes },
             drops: Drops(self.drops.each_ref().map(load)),
         }
     }
@@ -206,7 +217,7 @@ mod tests {
             labels,
             "malformed vlan link_control router_discovery spoofed local gratuitous unreachable no_route \
              key_exhausted too_big send_failed oversized bad_header unknown_session forged replayed too_old \
-             unknown_kind offload tap_failed"
+             unknown_kind offload tap_failed relay_no_route relay_limit"
         );
         assert!(DropReason::ALL.is_sorted());
     }
@@ -223,6 +234,7 @@ mod tests {
             probes_sent: 8,
             probes_answered: 9,
             probes_confirmed: 10,
+            relayed: Traffic { packets: 11, bytes: 12 },
             drops: Drops(std::array::from_fn(|index| index as u64)),
         };
         let mut first = tally;

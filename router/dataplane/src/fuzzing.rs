@@ -12,7 +12,9 @@ use weft_netio::tap::{TapOffload, VNET_HEADER_LEN};
 
 use crate::offload::{Joiner, Undone, open_checksum, split, undone};
 use crate::worker::fuzzing::{check, open_packet, parse_payload};
-use crate::{Hop, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, classify, mac_for};
+use crate::{
+    Hop, Path, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, classify, mac_for,
+};
 
 /// The receiver index of the one session in the tables of the targets.
 pub const RECEIVER: ReceiverIndex = ReceiverIndex(7);
@@ -36,7 +38,7 @@ fn tables() -> Tables {
         peers: vec![PeerPath {
             name,
             sealer: Arc::new(keys.sealer(RECEIVER, Suite::ChaCha20Poly1305)),
-            path: ([192, 0, 2, 1], 6783).into(),
+            path: Path::Direct(([192, 0, 2, 1], 6783).into()),
         }],
         sessions: vec![RxSession {
             receiver: RECEIVER,
@@ -45,6 +47,7 @@ fn tables() -> Tables {
         }],
         local: vec![(local, mac_for(local))],
         ranges: ["10.0.0.0/8", "fd00::/16"].iter().filter_map(|range| range.parse().ok()).collect(),
+        ..TablesSpec::default()
     })
 }
 

@@ -191,7 +191,7 @@ fn tables() -> Tables {
         spec.peers.push(PeerPath {
             name,
             sealer: Arc::new(keys.sealer(receiver, Suite::ChaCha20Poly1305)),
-            path: ([192, 0, high, low], 6783).into(),
+            path: crate::Path::Direct(([192, 0, high, low], 6783).into()),
         });
         let opener = Arc::new(keys.opener(Suite::ChaCha20Poly1305));
         spec.sessions.push(RxSession { receiver, opener, peer: name });

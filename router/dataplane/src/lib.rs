@@ -22,6 +22,7 @@ mod mtu;
 mod nd;
 mod offload;
 mod ranges;
+mod relay;
 mod tables;
 mod worker;
 
@@ -31,5 +32,6 @@ pub use counters::{Counters, DropReason, Drops, Traffic};
 pub use mac::{Mac, mac_for};
 pub use mtu::{MIN_POD_MTU, pod_mtu};
 pub use nd::Solicitation;
-pub use tables::{Hop, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
-pub use worker::{DataEvent, Dataplane, DataplaneConfig, Offload};
+pub use relay::{MAX_RELAYS, RelayRoute, ShortId};
+pub use tables::{Hop, Path, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
+pub use worker::{DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, datagram_len};

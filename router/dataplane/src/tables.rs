@@ -10,6 +10,7 @@ use weft_crypto::{Opener, PeerName, ReceiverIndex, Sealer};
 
 use crate::Mac;
 use crate::ranges::RangeMap;
+use crate::relay::{RelayRoute, ShortId};
 
 /// The place of a peer in [`TablesSpec::peers`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -46,7 +47,16 @@ pub struct PeerPath {
     /// Seals packets to it.
     pub sealer: Arc<Sealer>,
     /// Where sealed packets are sent.
-    pub path: SocketAddr,
+    pub path: Path,
+}
+
+/// How sealed packets get to a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// Straight to this address.
+    Direct(SocketAddr),
+    /// Through other nodes, each of which seals them once more for the next.
+    Relay(Arc<RelayRoute>),
 }
 
 /// A session whose packets are accepted.
@@ -74,6 +84,11 @@ pub struct TablesSpec {
     pub local: Vec<(IpAddr, Mac)>,
     /// The address ranges that the mesh hands out.
     pub ranges: Vec<IpNet>,
+    /// This node; relayed datagrams for it arrive.
+    pub us: Option<PeerName>,
+    /// The way to nodes that have no direct path, whether they are among `peers` or not: for datagrams of the
+    /// control connection, which is there before a session is.
+    pub relays: Vec<(PeerName, Arc<RelayRoute>)>,
 }
 
 /// An immutable snapshot that the workers forward by.
@@ -90,6 +105,10 @@ pub struct Tables {
     /// Invariant: sorted by address, no address twice.
     local: Vec<(IpAddr, Mac)>,
     ranges: Vec<IpNet>,
+    us: ShortId,
+    /// Of two peers with one id none is here.
+    short: BTreeMap<ShortId, Option<PeerSlot>>,
+    relays: BTreeMap<PeerName, Arc<RelayRoute>>,
 }
 
 /// A session with its peer's place looked up.
@@ -105,7 +124,7 @@ static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 impl Tables {
     /// Builds a snapshot. Never fails: what contradicts itself in `spec` is resolved as the fields say.
     pub fn new(spec: TablesSpec) -> Self {
-        let TablesSpec { routes, peers, sessions, mut local, ranges } = spec;
+        let TablesSpec { routes, peers, sessions, mut local, ranges, us, relays } = spec;
         let checked = |hop| match hop {
             Hop::Peer(PeerSlot(slot)) if slot >= peers.len() => Hop::Unreachable,
             Hop::Local | Hop::Peer(_) | Hop::Unreachable => hop,
@@ -124,6 +143,13 @@ impl Tables {
         }));
         let slots: BTreeMap<_, _> =
             peers.iter().enumerate().map(|(slot, peer)| (peer.name, PeerSlot(slot))).collect();
+        let mut short = BTreeMap::new();
+        for (name, slot) in &slots {
+            let twice = short.insert(ShortId::from(name), Some(*slot)).is_some();
+            if twice {
+                short.insert(ShortId::from(name), None);
+            }
+        }
         let mut sessions: Vec<_> = sessions
             .into_iter()
             .map(|rx| Session { slot: slots.get(&rx.peer).copied(), rx })
@@ -133,7 +159,9 @@ impl Tables {
         local.sort_by_key(|(ip, _)| *ip);
         local.dedup_by_key(|(ip, _)| *ip);
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-        Self { generation, v4, v6, peers, slots, sessions, local, ranges }
+        let us = us.as_ref().map(ShortId::from).unwrap_or_default();
+        let relays = relays.into_iter().collect();
+        Self { generation, v4, v6, peers, slots, sessions, local, ranges, us, short, relays }
     }
 
     /// A snapshot that knows nobody and nothing: all frames and packets are dropped.
@@ -165,6 +193,21 @@ impl Tables {
 
     pub(crate) fn peer_named(&self, name: &PeerName) -> Option<&PeerPath> {
         self.peer(*self.slots.get(name)?)
+    }
+
+    /// The peer with this id.
+    pub(crate) fn peer_short(&self, id: ShortId) -> Option<&PeerPath> {
+        self.peer((*self.short.get(&id)?)?)
+    }
+
+    /// This node.
+    pub(crate) fn us(&self) -> ShortId {
+        self.us
+    }
+
+    /// The way to a node that has no direct path.
+    pub(crate) fn relay_to(&self, name: &PeerName) -> Option<&RelayRoute> {
+        self.relays.get(name).map(|route| &**route)
     }
 
     /// The session that packets with this index belong to, and its place in [`Tables::sessions`].

@@ -4,15 +4,17 @@ mod egress;
 pub(crate) mod fuzzing;
 mod ingress;
 mod payload;
+mod relay;
 mod urgency;
 mod windows;
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use weft_crypto::{PeerName, ReceiverIndex};
@@ -23,7 +25,7 @@ use weft_netio::wait::Waker;
 
 use crate::counters::SharedCounters;
 use crate::frame::ETHERNET_LEN;
-use crate::{Counters, PeerPath, Tables};
+use crate::{Counters, DropReason, Path, PeerPath, ShortId, Tables};
 use egress::Egress;
 use ingress::Ingress;
 
@@ -44,12 +46,20 @@ pub struct DataplaneConfig {
     /// Whether workers run before ordinary threads while they keep up with their queues (not under overload), where
     /// the process may (`CAP_SYS_NICE`). It is what keeps a packet's delay short on a host that is busy.
     pub realtime: bool,
+    /// The longest datagram that is sent to a relay, in bytes of UDP payload; what is longer is cut in two.
+    /// [`datagram_len`] of the Pods' MTU always fits the underlay.
+    pub datagram: usize,
+}
+
+/// The length of the longest sealed packet that a Pod with that MTU makes, in bytes.
+pub fn datagram_len(pod_mtu: u32) -> usize {
+    usize::try_from(pod_mtu).unwrap_or(usize::MAX).saturating_add(ETHERNET_LEN + PACKET_OVERHEAD)
 }
 
 impl Default for DataplaneConfig {
     /// 32 frames: beyond, a call's cost is below a twentieth of sealing what it sends. Real-time.
     fn default() -> Self {
-        Self { batch: 32, realtime: true }
+        Self { batch: 32, realtime: true, datagram: datagram_len(crate::MIN_POD_MTU) }
     }
 }
 
@@ -67,6 +77,8 @@ pub enum DataEvent {
         from: SocketAddr,
         /// The token of the probe that it answers.
         token: u64,
+        /// Whether it came through other nodes; `from` is then the last of them.
+        relayed: bool,
     },
     /// A peer asked with a probe, and was answered: its packets arrive.
     Asked {
@@ -76,6 +88,15 @@ pub enum DataEvent {
         from: SocketAddr,
         /// Whether the peer misses answers on this path.
         urgent: bool,
+        /// Whether it came through other nodes; `from` is then the last of them.
+        relayed: bool,
+    },
+    /// A datagram of a control connection came through other nodes.
+    Datagram {
+        /// Who sent it, by its own word.
+        origin: ShortId,
+        /// QUIC.
+        datagram: Vec<u8>,
     },
     /// An authentic packet of this session came from another address than the one before, or is its first.
     /// A hint, no proof of a path: who is on the path can forward a packet from elsewhere.
@@ -131,6 +152,42 @@ struct Shared {
     counters: SharedCounters,
     waker: Waker,
     stopping: AtomicBool,
+    /// The longest packet to a relay.
+    datagram: usize,
+    /// Names the next datagram that is cut in two.
+    pairs: AtomicU32,
+    started: Instant,
+}
+
+/// Sends datagrams of control connections through other nodes, for as long as the packet path runs.
+#[derive(Clone, Debug)]
+pub struct RelaySender(Weak<Shared>);
+
+impl RelaySender {
+    /// Sends a datagram to a node along the route that the tables have to it. What cannot be sent is dropped and
+    /// counted.
+    pub fn send(&self, to: &PeerName, datagram: &[u8]) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let tables = shared.tables.load();
+        let sent = match tables.relay_to(to) {
+            Some(route) => {
+                let header = relay::header(&tables, to, route);
+                shared.send_relayed(&tables, &route.first, header, datagram)
+            }
+            None => Err(DropReason::RelayNoRoute),
+        };
+        if let Err(reason) = sent {
+            let mut tally = Counters::default();
+            tally.drops.count(reason);
+            shared.counters.absorb(&mut tally);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("local", &self.local).finish_non_exhaustive()
+    }
 }
 
 /// A running packet path: one thread from the TAP to the socket, one back.
@@ -168,6 +225,9 @@ impl Dataplane {
             counters: SharedCounters::default(),
             waker: Waker::new()?,
             stopping: AtomicBool::new(false),
+            datagram: config.datagram,
+            pairs: AtomicU32::new(0),
+            started: Instant::now(),
         });
         let batch = config.batch.clamp(1, MAX_BATCH);
         let mut dataplane = Self { shared: Arc::clone(&shared), threads: Vec::new() };
@@ -187,10 +247,17 @@ impl Dataplane {
     /// the reply comes as [`DataEvent::Confirmed`] with the same token. An `urgent` one tells the peer that
     /// answers are missing here. Returns whether it went out; if not, a drop is counted unless the peer is
     /// unknown.
-    pub fn probe(&self, to: PeerName, path: SocketAddr, token: u64, urgent: bool) -> bool {
+    pub fn probe(&self, to: PeerName, path: &Path, token: u64, urgent: bool) -> bool {
         let kind = if urgent { payload::Kind::UrgentRequest } else { payload::Kind::ProbeRequest };
         let tables = self.shared.tables.load();
-        tables.peer_named(&to).is_some_and(|peer| self.shared.probe(peer, path, kind, token))
+        tables
+            .peer_named(&to)
+            .is_some_and(|peer| self.shared.probe(&tables, peer, path, kind, token))
+    }
+
+    /// For the control connections, which go through other nodes by the same routes.
+    pub fn relay_sender(&self) -> RelaySender {
+        RelaySender(Arc::downgrade(&self.shared))
     }
 
     /// What the kernel does for this packet path.
@@ -234,35 +301,45 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    fn probe(&self, peer: &PeerPath, path: SocketAddr, kind: payload::Kind, token: u64) -> bool {
-        let mut tally = Counters::default();
-        let sent = self.send_probe(peer, path, kind, token, &mut tally);
-        tally.probes_sent += u64::from(sent);
-        self.counters.absorb(&mut tally);
-        sent
-    }
-
-    /// Seals and sends a probe of either kind; probes are rare, so each has a system call of its own.
-    fn send_probe(
+    fn probe(
         &self,
+        tables: &Tables,
         peer: &PeerPath,
-        path: SocketAddr,
+        path: &Path,
         kind: payload::Kind,
         token: u64,
-        tally: &mut Counters,
     ) -> bool {
-        let mut packet = payload::probe(kind, token);
-        if let Err(error) = peer.sealer.seal(&mut packet) {
-            tally.drops.count(egress::unsealed(error));
-            return false;
-        }
-        match self.socket.send_to(&packet, mapped_for(self.local, path)) {
-            Ok(_) => true,
-            Err(error) => {
-                tally.drops.count(egress::reason(&error));
-                false
+        let mut tally = Counters::default();
+        let sent = self.sealed_probe(peer, kind, token).and_then(|packet| match path {
+            Path::Direct(address) => self.send_packet(&packet, *address),
+            Path::Relay(route) => {
+                let header = relay::header(tables, &peer.name, route);
+                self.send_relayed(tables, &route.first, header, &packet)
             }
+        });
+        match sent {
+            Ok(()) => tally.probes_sent += 1,
+            Err(reason) => tally.drops.count(reason),
         }
+        self.counters.absorb(&mut tally);
+        sent.is_ok()
+    }
+
+    /// A probe of either kind, sealed for a peer; probes are rare, so each has a system call of its own.
+    fn sealed_probe(
+        &self,
+        peer: &PeerPath,
+        kind: payload::Kind,
+        token: u64,
+    ) -> Result<[u8; payload::PROBE_LEN], DropReason> {
+        let mut packet = payload::probe(kind, token);
+        peer.sealer.seal(&mut packet).map_err(egress::unsealed)?;
+        Ok(packet)
+    }
+
+    fn send_packet(&self, packet: &[u8], to: SocketAddr) -> Result<(), DropReason> {
+        let sent = self.socket.send_to(packet, mapped_for(self.local, to));
+        sent.map(|_| ()).map_err(|error| egress::reason(&error))
     }
 
     fn failed(&self, direction: &'static str, error: io::Error) {

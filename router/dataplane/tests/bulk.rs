@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lab::{Host, hosts, ip, spec, until};
-use weft_dataplane::{DropReason, PeerPath, Tables, pod_mtu};
+use weft_dataplane::{DropReason, Path, PeerPath, Tables, pod_mtu};
 use weft_netio::batch::{RecvBatch, SendBatch};
 use weft_netio::netns::Netns;
 use weft_netio::udp::enable_offload;
@@ -137,7 +137,11 @@ fn a_thousand_peers() {
         let name = weft_crypto::Identity::from_seed(seed).name();
         // To the discard port of the other host, where nobody listens.
         let path = SocketAddr::new(b.underlay.ip(), 9);
-        crowded.peers.push(PeerPath { name, sealer: Arc::clone(&sealer), path });
+        crowded.peers.push(PeerPath {
+            name,
+            sealer: Arc::clone(&sealer),
+            path: Path::Direct(path),
+        });
     }
     a.tables.store(Arc::new(Tables::new(crowded)));
     stream(&a, &b, b.v4, 8 * MEGABYTE);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lab::{Host, THIRD_IP, THIRD_SESSION, hosts, ip, name, spec, third_keys, until};
 use weft_crypto::{HEADER_LEN, Sealer, Suite, TAG_LEN};
-use weft_dataplane::{DataEvent, DropReason, Tables, mac_for, pod_mtu};
+use weft_dataplane::{DataEvent, DropReason, Path, Tables, mac_for, pod_mtu};
 
 #[test]
 fn pods_reach_each_other_through_garbage_and_replays() {
@@ -87,7 +87,7 @@ fn multicast_reaches_the_other_side_once() {
 #[test]
 fn probes_confirm_a_path() {
     let [a, b] = hosts();
-    assert!(a.dataplane.probe(name(1), b.underlay, 42, false));
+    assert!(a.dataplane.probe(name(1), &Path::Direct(b.underlay), 42, false));
     until("the reply comes", || {
         a.events.lock().unwrap().iter().any(|event| {
             matches!(event, DataEvent::Confirmed { peer, from, token: 42, .. }
@@ -101,21 +101,24 @@ fn probes_confirm_a_path() {
     };
     assert_eq!((heard(&a), heard(&b)), (1, 1), "an address is reported once");
     until("the answer is counted", || b.counters().probes_answered == 1);
-    assert!(a.dataplane.probe(name(1), b.underlay, 44, true));
+    assert!(a.dataplane.probe(name(1), &Path::Direct(b.underlay), 44, true));
     let asked = |kind| {
         let events = b.events.lock().unwrap();
         let mut asked = events.iter().filter(|event| {
-            matches!(event, DataEvent::Asked { peer, from, urgent }
+            matches!(event, DataEvent::Asked { peer, from, urgent, relayed: false }
                 if *peer == name(0) && *from == a.underlay && *urgent == kind)
         });
         asked.next().is_some()
     };
     until("both questions are reported", || asked(false) && asked(true));
     assert_eq!(a.counters().probes_sent, 2);
-    assert!(!a.dataplane.probe(name(9), b.underlay, 1, false), "nobody of this name");
+    assert!(
+        !a.dataplane.probe(name(9), &Path::Direct(b.underlay), 1, false),
+        "nobody of this name"
+    );
     // The right peer at the wrong place does not answer.
     let before = a.drops(DropReason::UnknownSession);
-    assert!(a.dataplane.probe(name(1), a.underlay, 43, false));
+    assert!(a.dataplane.probe(name(1), &Path::Direct(a.underlay), 43, false));
     until("the stray probe is counted", || a.drops(DropReason::UnknownSession) == before + 1);
 }
 
@@ -128,7 +131,7 @@ fn a_session_that_left_the_tables_is_deaf() {
     without.sessions.clear();
     b.tables.store(Arc::new(Tables::new(without)));
     let before = b.drops(DropReason::UnknownSession);
-    assert!(a.dataplane.probe(name(1), b.underlay, 1, false));
+    assert!(a.dataplane.probe(name(1), &Path::Direct(b.underlay), 1, false));
     until("its packets are dropped", || b.drops(DropReason::UnknownSession) > before);
     let old = Arc::downgrade(&a.tables.load_full());
     a.tables.store(Arc::new(Tables::empty()));

@@ -147,6 +147,16 @@ fn data(snapshot: &mut Snapshot, dataplane: &Dataplane) {
         [("out", counters.sent.bytes), ("in", counters.received.bytes)],
     );
     snapshot.counter(
+        "dataplane_relayed_packets",
+        "Packets passed on for other nodes, which cannot be read here",
+        counters.relayed.packets,
+    );
+    snapshot.counter(
+        "dataplane_relayed_bytes",
+        "Bytes of packets passed on for other nodes",
+        counters.relayed.bytes,
+    );
+    snapshot.counter(
         "dataplane_flooded",
         "Frames sent to every peer: broadcast and multicast",
         counters.flooded,

@@ -104,7 +104,7 @@ impl Running {
             tokio::select! {
                 Some(event) = inputs.links.recv() => self.on_link(event),
                 Some(saved) = inputs.saved.recv() => self.on_saved(saved),
-                Some(event) = inputs.data.recv() => self.on_data(&event),
+                Some(event) = inputs.data.recv() => self.on_data(event),
                 Some(command) = inputs.commands.recv() => self.on_command(command),
                 Some(HostDone { token, result }) = inputs.host.recv() => {
                     let now = self.parts.clock.now();
@@ -171,17 +171,24 @@ impl Running {
     fn on_timeout(&mut self) {
         // On a busy host a timer may come late, with the answers it is about waiting behind it.
         while let Ok(event) = self.parts.inputs.data.try_recv() {
-            self.on_data(&event);
+            self.on_data(event);
         }
         self.parts.engine.handle_timeout(self.parts.clock.now());
     }
 
-    fn on_data(&mut self, event: &DataEvent) {
+    fn on_data(&mut self, event: DataEvent) {
         let now = self.parts.clock.now();
         let engine = &mut self.parts.engine;
         match event {
-            DataEvent::Confirmed { token, peer, .. } => engine.handle_answer(*peer, *token, now),
-            DataEvent::Asked { peer, urgent, .. } => engine.handle_question(*peer, *urgent, now),
+            DataEvent::Confirmed { token, peer, .. } => engine.handle_answer(peer, token, now),
+            DataEvent::Asked { peer, urgent, relayed, .. } => {
+                engine.handle_question(peer, urgent, relayed, now);
+            }
+            DataEvent::Datagram { origin, datagram } => {
+                if let Some(peer) = engine.peer_of_id(origin) {
+                    self.parts.links.deliver(&peer, datagram);
+                }
+            }
             DataEvent::Failed { direction, error } => engine.handle_data_failure(format!(
                 "the data plane's {direction} has stopped: {error}: restart weft"
             )),
@@ -252,6 +259,8 @@ impl Running {
         } = &mut self.parts;
         if engine.take_tables_changed() {
             tables.store(Arc::new(tables::build(*name, ranges, engine, links)));
+            let linked = engine.links().map(|(peer, link)| (peer, link.id, link.path()));
+            links.set_ways(linked, engine.unlinked());
         }
         while let Some(output) = engine.poll_output() {
             match output {
@@ -261,7 +270,7 @@ impl Running {
                 Output::Dial(endpoint) => links.dial(endpoint),
                 Output::Probe { peer, path, token, urgent } => {
                     // What does not go out gets no answer.
-                    let _ = dataplane.probe(peer, path, token, urgent);
+                    let _ = dataplane.probe(peer, &path, token, urgent);
                 }
                 Output::Host { token, state } => outbound.set(token, state),
                 Output::CutOff { token, ports } => scissors.cut(token, ports),

@@ -119,7 +119,10 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         port.data,
         tables.clone(),
         Box::new(on_data),
-        DataplaneConfig::default(),
+        DataplaneConfig {
+            datagram: weft_dataplane::datagram_len(mtu),
+            ..DataplaneConfig::default()
+        },
     )
     .map_err(LaunchError::Dataplane)?;
     let clock = Clock::start();
@@ -129,7 +132,15 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
 
     let offer = config.cipher.0.offer();
-    let links = Links::start(port.control, &identity, config.secret, offer, boot_id, link_events)?;
+    let links = Links::start(
+        port.control,
+        &identity,
+        config.secret,
+        offer,
+        boot_id,
+        dataplane.relay_sender(),
+        link_events,
+    )?;
     // The event loop is gone only when the daemon stops.
     let writer = Writer::start(&store, move |saved| drop(saved_events.blocking_send(saved)));
 

@@ -20,8 +20,11 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
     // While Pods with void addresses are still plugged in, nobody is a peer.
     for (name, link) in engine.links().filter(|_| !engine.is_apart()) {
         let Some(session) = links.session(link.id) else { continue };
-        slots.insert(name, PeerSlot(peers.len()));
-        peers.push(PeerPath { name, sealer: session.sealer.clone(), path: link.address });
+        // Without a way there is nothing to send along; what comes is still taken.
+        if let Some(path) = link.path() {
+            slots.insert(name, PeerSlot(peers.len()));
+            peers.push(PeerPath { name, sealer: session.sealer.clone(), path });
+        }
         sessions.push(RxSession {
             receiver: session.receiver,
             opener: session.opener.clone(),
@@ -44,6 +47,8 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
         sessions,
         local: local(engine),
         ranges: ranges.to_vec(),
+        us: Some(us),
+        relays: engine.relays(),
     })
 }
 

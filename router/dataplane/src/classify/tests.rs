@@ -297,11 +297,12 @@ fn spec() -> TablesSpec {
         peers: vec![PeerPath {
             name: Identity::from_seed([1; 32]).name(),
             sealer: Arc::new(keys.sealer(ReceiverIndex(1), Suite::ChaCha20Poly1305)),
-            path: "192.0.2.1:6783".parse().unwrap(),
+            path: crate::Path::Direct("192.0.2.1:6783".parse().unwrap()),
         }],
         sessions: vec![],
         local: vec![(LOCAL.into(), own), (LOCAL_V6.parse().unwrap(), own)],
         ranges: vec!["10.32.0.0/12".parse().unwrap(), "fd00::/96".parse().unwrap()],
+        ..TablesSpec::default()
     }
 }
 

@@ -11,9 +11,10 @@ use weft_netio::wait::readable_or_raised;
 
 use super::payload::{self, FramePacket};
 use super::urgency::Urgency;
-use super::{BUFFER_LEN, MAX_FRAME, Shared};
+use super::{BUFFER_LEN, MAX_FRAME, Shared, relay};
 use crate::offload::{Header, Undone, split, undone};
-use crate::{Action, Counters, DropReason, PeerPath, Tables, classify};
+use crate::relay::RelayRoute;
+use crate::{Action, Counters, DropReason, Path, PeerPath, Tables, classify};
 
 /// Room for packets that go out together, in bytes: a super-frame in its packets, twice. It is filled and read
 /// again and again, so it should stay in a core's cache.
@@ -36,13 +37,15 @@ pub(super) struct Egress {
 struct Outbox {
     shared: Arc<Shared>,
     batch: SendBatch,
+    /// A packet that is to be sealed once more, for a relay.
+    inner: Vec<u8>,
     tally: Counters,
 }
 
 impl Egress {
     pub(super) fn new(shared: Arc<Shared>, batch_len: usize, realtime: bool) -> Self {
         let batch = SendBatch::new(BATCH_LEN, shared.local, shared.offload.udp.cut);
-        let out = Outbox { shared, batch, tally: Counters::default() };
+        let out = Outbox { shared, batch, inner: Vec::new(), tally: Counters::default() };
         let urgency = Urgency::new(realtime);
         Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency }
     }
@@ -115,13 +118,13 @@ impl Outbox {
             Action::Send(slot) => {
                 let peer = tables.peer(slot).ok_or(DropReason::Unreachable)?;
                 let undone = undone(header, frame)?;
-                self.send(peer, undone, frame);
+                self.send(tables, peer, undone, frame);
             }
             Action::Flood => {
                 let undone = undone(header, frame)?;
                 self.tally.flooded += 1;
                 for peer in tables.peers() {
-                    self.send(peer, undone, frame);
+                    self.send(tables, peer, undone, frame);
                 }
             }
             Action::AnswerArp(request) => {
@@ -138,15 +141,15 @@ impl Outbox {
     }
 
     /// Sends a frame, or the frames that it is cut into, to a peer.
-    fn send(&mut self, peer: &PeerPath, undone: Undone, frame: &[u8]) {
+    fn send(&mut self, tables: &Tables, peer: &PeerPath, undone: Undone, frame: &[u8]) {
         match undone {
-            Undone::Nothing(header) => self.seal(peer, frame.len(), |place| {
+            Undone::Nothing(header) => self.seal(tables, peer, frame.len(), |place| {
                 place.copy_from_slice(frame);
                 Some(header)
             }),
             Undone::Segments(size) => {
                 for segment in split(frame, size) {
-                    self.seal(peer, segment.len(), |place| segment.write(place));
+                    self.seal(tables, peer, segment.len(), |place| segment.write(place));
                 }
             }
         }
@@ -155,10 +158,18 @@ impl Outbox {
     /// Seals a frame of `len` bytes, which `write` puts in its place, returning its header.
     fn seal(
         &mut self,
+        tables: &Tables,
         peer: &PeerPath,
         len: usize,
         write: impl FnOnce(&mut [u8]) -> Option<Header>,
     ) {
+        let path = match &peer.path {
+            Path::Direct(address) => *address,
+            Path::Relay(route) => {
+                let outcome = self.seal_twice(tables, peer, route, len, write);
+                return outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
+            }
+        };
         let packet_len = payload::FRAME_OVERHEAD + len;
         if self.batch.room(packet_len).is_none() {
             self.flush();
@@ -176,9 +187,57 @@ impl Outbox {
         if let Err(error) = peer.sealer.seal(packet) {
             return self.tally.drops.count(unsealed(error));
         }
-        self.batch.push(packet_len, peer.path);
+        self.batch.push(packet_len, path);
         self.tally.sent.packets += 1;
         self.tally.sent.bytes += len as u64;
+    }
+
+    /// Seals a frame for a peer, and the packet for the relay on the way there.
+    fn seal_twice(
+        &mut self,
+        tables: &Tables,
+        peer: &PeerPath,
+        route: &RelayRoute,
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Option<Header>,
+    ) -> Result<(), DropReason> {
+        let mut inner = std::mem::take(&mut self.inner);
+        inner.clear();
+        inner.resize(payload::FRAME_OVERHEAD + len, 0);
+        let sealed = FramePacket::new(&mut inner)
+            .and_then(|FramePacket { header, frame }| {
+                *header = write(frame)?;
+                Some(())
+            })
+            .ok_or(DropReason::Offload)
+            .and_then(|()| peer.sealer.seal(&mut inner).map_err(unsealed))
+            .and_then(|_| self.push_legs(tables, peer, route, &inner));
+        self.inner = inner;
+        sealed?;
+        self.tally.sent.packets += 1;
+        self.tally.sent.bytes += len as u64;
+        Ok(())
+    }
+
+    fn push_legs(
+        &mut self,
+        tables: &Tables,
+        peer: &PeerPath,
+        route: &RelayRoute,
+        inner: &[u8],
+    ) -> Result<(), DropReason> {
+        let (first, address) = relay::direct(tables, &route.first)?;
+        let shared = Arc::clone(&self.shared);
+        for leg in relay::legs(&shared, relay::header(tables, &peer.name, route), inner) {
+            let len = leg.packet_len();
+            if self.batch.room(len).is_none() {
+                self.flush();
+            }
+            let packet = self.batch.room(len).ok_or(DropReason::TooBig)?;
+            leg.seal(packet, &first.sealer)?;
+            self.batch.push(len, address);
+        }
+        Ok(())
     }
 
     /// Writes a frame of our own to the TAP. Returns how many were taken: 0 or 1.

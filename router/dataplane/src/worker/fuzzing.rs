@@ -6,19 +6,24 @@ use super::ingress::{check_frame, open};
 use super::payload::Payload;
 use super::windows::Windows;
 use crate::Tables;
+use crate::relay::RelayHeader;
 use crate::tables::Session;
 
 /// Whether a packet from anywhere is opened.
 pub(crate) fn open_packet(packet: &mut [u8], tables: &Tables) -> bool {
     let mut windows = Windows::default();
     windows.follow(tables);
-    open(packet, SocketAddr::from(([192, 0, 2, 1], 6783)), tables, &mut windows).is_ok()
+    open(packet, Some(SocketAddr::from(([192, 0, 2, 1], 6783))), tables, &mut windows).is_ok()
 }
 
 /// The frame, behind its virtio-net header, that an unsealed payload carries.
 pub(crate) fn parse_payload(plaintext: &mut [u8]) -> Option<&mut [u8]> {
     match Payload::parse(plaintext) {
         Ok(Payload::Frame(frame)) => Some(frame),
+        Ok(Payload::Relay(body)) => {
+            RelayHeader::parse(body);
+            None
+        }
         _ => None,
     }
 }

@@ -4,12 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weft_crypto::{Header, Replayed};
+use weft_crypto::{Header, PeerName, Replayed};
 use weft_netio::batch::RecvBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::wait::readable_or_raised;
 
 use super::payload::{Kind, Payload};
+use super::relay::{Arrived, Relay};
 use super::urgency::Urgency;
 use super::windows::Windows;
 use super::{BUFFER_LEN, DataEvent, Shared};
@@ -26,12 +27,16 @@ const MAX_ERRORS: usize = 16;
 /// stay in a core's cache.
 const MAX_MESSAGES: usize = 16;
 
+/// Set in the first byte of every QUIC packet (RFC 9000 section 17).
+const QUIC_BIT: u8 = 0x40;
+
 /// The receiving worker.
 pub(super) struct Ingress {
     shared: Arc<Shared>,
     batch: RecvBatch,
     batch_len: usize,
     windows: Windows,
+    relay: Relay,
     urgency: Urgency,
     /// Receive errors since the last success.
     errors: usize,
@@ -44,7 +49,8 @@ impl Ingress {
         let batch = RecvBatch::new(batch_len, BUFFER_LEN);
         let (windows, urgency) = (Windows::default(), Urgency::new(realtime));
         let tally = Counters::default();
-        Self { shared, batch, batch_len, windows, urgency, errors: 0, tally }
+        let relay = Relay::new(&shared);
+        Self { shared, batch, batch_len, windows, relay, urgency, errors: 0, tally }
     }
 
     /// Works until shutdown or until the socket fails.
@@ -99,7 +105,7 @@ impl Ingress {
         };
         for (from, packet) in self.batch.datagrams() {
             let outcome = match packet {
-                Some(packet) => open(packet, from, &tables, &mut self.windows),
+                Some(packet) => open(packet, Some(from), &tables, &mut self.windows),
                 None => Err(DropReason::Oversized),
             };
             let Opened { session, place, payload, moved } = match outcome {
@@ -116,20 +122,26 @@ impl Ingress {
             match payload {
                 Payload::Frame(frame) => bridge.pass(place, session, frame),
                 Payload::ProbeRequest { token, urgent } => {
-                    if let Some(path) = session.slot.and_then(|slot| tables.peer(slot)) {
-                        let tally = &mut *bridge.tally;
-                        let sent = shared.send_probe(path, from, Kind::ProbeReply, token, tally);
-                        bridge.tally.probes_answered += u64::from(sent);
-                    }
-                    (shared.events)(DataEvent::Asked { peer, from, urgent });
+                    bridge.reply(session, token, |packet| shared.send_packet(packet, from));
+                    (shared.events)(DataEvent::Asked { peer, from, urgent, relayed: false });
                 }
                 Payload::ProbeReply(token) => {
                     bridge.tally.probes_confirmed += 1;
-                    (shared.events)(DataEvent::Confirmed { receiver, peer, from, token });
+                    let relayed = false;
+                    (shared.events)(DataEvent::Confirmed { receiver, peer, from, token, relayed });
+                }
+                Payload::Relay(body) => {
+                    let windows = &mut self.windows;
+                    match self.relay.handle(body, session, &tables, shared, bridge.tally) {
+                        Ok(None) => {}
+                        Ok(Some(arrived)) => bridge.arrived(arrived, peer, from, windows),
+                        Err(reason) => bridge.tally.drops.count(reason),
+                    }
                 }
             }
         }
         bridge.flush();
+        self.relay.flush(shared, &mut self.tally);
     }
 }
 
@@ -144,10 +156,10 @@ pub(super) struct Opened<'p, 't> {
 }
 
 /// Opens a packet and takes it into its session's replay window. No byte of it is believed before its seal is
-/// verified, and what fails leaves the window as it was.
+/// verified, and what fails leaves the window as it was. `from` is `None` where it came through other nodes.
 pub(super) fn open<'p, 't>(
     packet: &'p mut [u8],
-    from: SocketAddr,
+    from: Option<SocketAddr>,
     tables: &'t Tables,
     windows: &mut Windows,
 ) -> Result<Opened<'p, 't>, DropReason> {
@@ -159,7 +171,8 @@ pub(super) fn open<'p, 't>(
     let (counter, plaintext) = session.rx.opener.open(packet).map_err(|_| DropReason::Forged)?;
     window.replay.accept(counter)?;
     let payload = Payload::parse(plaintext)?;
-    let moved = window.heard_from.replace(from) != Some(from);
+    // Where a relayed packet came from says nothing of where its sender is.
+    let moved = from.is_some_and(|from| window.heard_from.replace(from) != Some(from));
     Ok(Opened { session, place, payload, moved })
 }
 
@@ -198,6 +211,69 @@ impl<'p> ToBridge<'p, '_> {
         } else {
             frame
         };
+        self.write(frame);
+    }
+
+    /// Answers a probe.
+    fn reply(
+        &mut self,
+        session: &Session,
+        token: u64,
+        send: impl FnOnce(&[u8]) -> Result<(), DropReason>,
+    ) {
+        let Some(peer) = session.slot.and_then(|slot| self.tables.peer(slot)) else { return };
+        let sent = self.shared.sealed_probe(peer, Kind::ProbeReply, token);
+        match sent.and_then(|packet| send(&packet)) {
+            Ok(()) => self.tally.probes_answered += 1,
+            Err(reason) => self.tally.drops.count(reason),
+        }
+    }
+
+    /// Takes a datagram that came through other nodes, the last of which is `relay` at `from`.
+    fn arrived(
+        &mut self,
+        arrived: Arrived<'_>,
+        relay: PeerName,
+        from: SocketAddr,
+        windows: &mut Windows,
+    ) {
+        let Arrived { origin, back, datagram } = arrived;
+        let (shared, tables) = (self.shared, self.tables);
+        if datagram.first().is_some_and(|first| first & QUIC_BIT != 0) {
+            let datagram = datagram.to_vec();
+            return (shared.events)(DataEvent::Datagram { origin, datagram });
+        }
+        let Opened { session, payload, .. } = match open(datagram, None, tables, windows) {
+            Ok(opened) => opened,
+            Err(reason) => return self.tally.drops.count(reason),
+        };
+        let (receiver, peer) = (session.rx.receiver, session.rx.peer);
+        match payload {
+            Payload::Frame(frame) => {
+                // What waits came before it.
+                self.flush();
+                match check_frame(frame, session, tables) {
+                    Ok(_) => self.write(frame),
+                    Err(reason) => self.tally.drops.count(reason),
+                }
+            }
+            Payload::ProbeRequest { token, urgent } => {
+                self.reply(session, token, |packet| {
+                    shared.send_relayed(tables, &relay, back, packet)
+                });
+                (shared.events)(DataEvent::Asked { peer, from, urgent, relayed: true });
+            }
+            Payload::ProbeReply(token) => {
+                self.tally.probes_confirmed += 1;
+                let relayed = true;
+                (shared.events)(DataEvent::Confirmed { receiver, peer, from, token, relayed });
+            }
+            // Nobody puts a relayed packet into a relayed packet.
+            Payload::Relay(_) => self.tally.drops.count(DropReason::Malformed),
+        }
+    }
+
+    fn write(&mut self, frame: &[u8]) {
         let bytes = frame.len().saturating_sub(VNET_HEADER_LEN) as u64;
         let taken = self.shared.tap.send(frame).is_ok();
         self.count(Written { frames: 1, bytes, taken });

@@ -15,7 +15,7 @@ pub(super) const FRAME_OVERHEAD: usize = OVERHEAD + VNET_HEADER_LEN;
 /// The length of a probe's token.
 const TOKEN_LEN: usize = 8;
 /// The length of a sealed probe.
-const PROBE_LEN: usize = OVERHEAD + TOKEN_LEN;
+pub(super) const PROBE_LEN: usize = OVERHEAD + TOKEN_LEN;
 
 /// The kinds of payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,7 @@ pub(super) enum Kind {
     ProbeRequest = 0x02,
     ProbeReply = 0x03,
     UrgentRequest = 0x04,
+    Relay = 0x05,
 }
 
 /// A payload, taken apart.
@@ -37,6 +38,8 @@ pub(super) enum Payload<'a> {
         urgent: bool,
     },
     ProbeReply(u64),
+    /// A relay header and the datagram behind it.
+    Relay(&'a mut [u8]),
 }
 
 impl<'a> Payload<'a> {
@@ -51,6 +54,7 @@ impl<'a> Payload<'a> {
             kind if kind == Kind::UrgentRequest as u8 => {
                 token(body).map(|token| Payload::ProbeRequest { token, urgent: true })
             }
+            kind if kind == Kind::Relay as u8 => Ok(Payload::Relay(body)),
             kind if kind == Kind::ProbeReply as u8 => token(body).map(Payload::ProbeReply),
             _ => Err(DropReason::UnknownKind),
         }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use weft_crypto::{Identity, PeerName, ReceiverIndex, Role, SessionKeys, Suite};
 use weft_dataplane::{
-    Counters, DataEvent, Dataplane, DataplaneConfig, DropReason, Hop, Mac, PeerPath, PeerSlot,
-    Route, RxSession, Tables, TablesSpec, mac_for,
+    Counters, DataEvent, Dataplane, DataplaneConfig, DropReason, Hop, Mac, Path, PeerPath,
+    PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for,
 };
 use weft_netio::netns::Netns;
 use weft_netio::tap::Tap;
@@ -123,7 +123,7 @@ pub(crate) fn spec(index: usize, underlays: [SocketAddr; 2]) -> TablesSpec {
         peers: vec![PeerPath {
             name: peer,
             sealer: Arc::new(keys.sealer(other.session, suite)),
-            path: underlays[1 - index],
+            path: Path::Direct(underlays[1 - index]),
         }],
         sessions: vec![RxSession {
             receiver: own.session,
@@ -132,13 +132,14 @@ pub(crate) fn spec(index: usize, underlays: [SocketAddr; 2]) -> TablesSpec {
         }],
         local: vec![(own.v4.parse().unwrap(), local), (own.v6.parse().unwrap(), local)],
         ranges: vec!["10.32.0.0/12".parse().unwrap(), "fd00::/96".parse().unwrap()],
+        ..TablesSpec::default()
     };
     if index == 1 {
         // Nobody hears what is sent to the third member; the test plays it from host A's underlay.
         spec.peers.push(PeerPath {
             name: name(2),
             sealer: Arc::new(third.sealer(ReceiverIndex(1), suite)),
-            path: SocketAddr::new([192, 0, 2, 9].into(), 9),
+            path: Path::Direct(SocketAddr::new([192, 0, 2, 9].into(), 9)),
         });
         spec.sessions.push(RxSession {
             receiver: THIRD_SESSION,

@@ -45,6 +45,7 @@ pub(super) use expose::{HostState, refuse_own};
 pub(super) use fence::CutPort;
 use fence::Fence;
 pub(super) use output::{CallId, Output, Reply};
+use paths::Paths;
 pub(super) use peers::{LinkInfo, Verdict};
 use peers::{PeerLink, Peers};
 use policy::Enforcement;
@@ -114,6 +115,7 @@ pub(super) struct Engine {
     next_token: u64,
     /// Names the next probe.
     next_probe: u64,
+    paths: Paths,
     tables_changed: bool,
     /// What stopped the data plane, if anything did.
     data_failure: Option<String>,
@@ -150,6 +152,7 @@ impl Engine {
             unsaved: BTreeMap::new(),
             next_token: 0,
             next_probe: 0,
+            paths: Paths::default(),
             tables_changed: true,
             data_failure: None,
             settings,
@@ -288,7 +291,9 @@ impl Engine {
             while let Some(endpoint) = self.connector.poll_dial(now) {
                 self.outputs.push_back(Output::Dial(endpoint));
             }
-            if self.outputs.len() == before {
+            if self.paths.stale {
+                self.update_routes(now);
+            } else if self.outputs.len() == before {
                 return;
             }
         }
@@ -298,6 +303,7 @@ impl Engine {
         match event {
             Event::Allocated { id, result } => self.handle_allocated(id, result, now),
             Event::MembersChanged => {
+                self.paths.stale = true;
                 self.update_candidates(now);
             }
             Event::RoutesChanged => self.tables_changed = true,

@@ -1,6 +1,5 @@
 //! What the engine asks its shell to do.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::VarInt;
@@ -9,6 +8,7 @@ use weft_api::error::ErrorBody;
 use weft_api::peers::{RemoveReply, TargetsReply};
 use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
+use weft_dataplane::Path;
 use weft_gossip::Endpoint;
 
 use super::{CutPort, HostState};
@@ -41,10 +41,10 @@ pub(in crate::daemon) enum Output {
     /// Dial; then one of [`super::Engine::handle_admitted`] and
     /// [`super::Engine::handle_dial_failed`].
     Dial(Endpoint),
-    /// Send a probe to a peer at this address; then, if it is answered,
+    /// Send a probe to a peer along this path; then, if it is answered,
     /// [`super::Engine::handle_answer`] with the token. An urgent one tells the peer that answers
     /// are missing here.
-    Probe { peer: PeerName, path: SocketAddr, token: u64, urgent: bool },
+    Probe { peer: PeerName, path: Path, token: u64, urgent: bool },
     /// Make the host look so; then [`super::Engine::handle_host`] with the token. Of several, the
     /// last one counts.
     Host { token: u64, state: HostState },

@@ -1,16 +1,18 @@
 //! One link to each peer, and which one where two were made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use quinn::VarInt;
 use tracing::{debug, warn};
 use weft_crypto::{PeerName, Suite};
+use weft_dataplane::Path;
 use weft_gossip::{DialError, Endpoint, Retry, Time};
 
-use super::paths::{End, Monitor, Told};
+use super::paths::{Monitor, RelayPath, Told, interval};
 use super::{Engine, Output};
-use crate::daemon::links::{LinkId, close_code};
+use crate::daemon::links::{LinkId, close_code, is_virtual};
 
 /// Strangers that were logged; beyond that none is, so that a flood of keys fills no log and no
 /// memory.
@@ -45,9 +47,14 @@ pub(in crate::daemon) struct PeerLink {
     pub(in crate::daemon) address: SocketAddr,
     pub(in crate::daemon) outbound: bool,
     pub(in crate::daemon) suite: Suite,
-    /// The path to `address`.
+    /// Where the peer may be reached directly: `address` unless that is a virtual one.
+    pub(super) target: Option<SocketAddr>,
+    /// The path to `target`.
     pub(super) direct: Monitor,
+    /// The path through others, while there is no direct one.
+    pub(super) relay: Option<RelayPath>,
     pub(super) told: Told,
+    pub(super) since: Time,
     boot_id: u64,
     dial_number: u64,
 }
@@ -55,7 +62,15 @@ pub(in crate::daemon) struct PeerLink {
 impl PeerLink {
     /// Whether data packets go both ways.
     pub(super) fn is_established(&self) -> bool {
-        self.direct.is_alive()
+        self.direct.is_alive() || self.relay.as_ref().is_some_and(|relay| relay.monitor.is_alive())
+    }
+
+    /// How packets to the peer go; `None` where there is no way.
+    pub(in crate::daemon) fn path(&self) -> Option<Path> {
+        match &self.relay {
+            Some(relay) if !self.direct.is_alive() => Some(Path::Relay(Arc::clone(&relay.route))),
+            _ => self.target.map(Path::Direct),
+        }
     }
 }
 
@@ -118,6 +133,11 @@ impl Peers {
         }
         let dialler = if outbound { self.us } else { new.peer };
         dialler == self.us.min(new.peer)
+    }
+
+    /// Whether one more peer may be connected.
+    pub(super) fn has_room(&self) -> bool {
+        self.links.len() < self.limit
     }
 
     fn insert(&mut self, peer: PeerName, link: PeerLink) -> Option<PeerLink> {
@@ -184,14 +204,18 @@ impl Engine {
     }
 
     fn accept(&mut self, new: &LinkInfo, now: Time) {
-        let end = if self.settings.name < new.peer { End::Low } else { End::High };
+        let end = self.end(new.peer);
+        let target = Some(new.address).filter(|address| !is_virtual(address));
         let link = PeerLink {
             id: new.id,
             address: new.address,
             outbound: new.dialled.is_some(),
             suite: new.suite,
-            direct: Monitor::new(end, new.address, now),
+            target,
+            direct: Monitor::new(end, interval(target.unwrap_or(new.address)), now),
+            relay: None,
             told: Told::new(now),
+            since: now,
             boot_id: new.boot_id,
             dial_number: new.dial_number,
         };
@@ -205,7 +229,10 @@ impl Engine {
             self.peers.dial_errors.remove(target);
         }
         self.connector.handle_connected(new.peer, new.address, target_of(new), now);
-        self.node.handle_connected(new.peer, new.address, new.dialled.is_some(), now);
+        // Nobody can dial a virtual address.
+        let address = target.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        self.node.handle_connected(new.peer, address, new.dialled.is_some(), now);
+        self.paths.stale = true;
         self.tables_changed = true;
         self.drive_paths(now);
     }
@@ -245,7 +272,10 @@ impl Engine {
         self.log_peer(peer, &format!("peer disconnected: {reason}"));
         self.node.handle_disconnected(peer, now);
         self.connector.handle_disconnected(peer, now);
-        self.rejoin.lost(peer, lost.address);
+        if let Some(address) = lost.target {
+            self.rejoin.lost(peer, address);
+        }
+        self.paths.stale = true;
         self.update_candidates(now);
         self.tables_changed = true;
         self.settle(now);

@@ -83,7 +83,8 @@ impl Engine {
     }
 
     fn connection(&self, peer: PeerName, link: &PeerLink, rtt: Rtt<'_>, now: Time) -> Connection {
-        let quality = link.direct.quality();
+        let relay = link.relay.as_ref().filter(|_| !link.direct.is_alive());
+        let quality = relay.map_or(&link.direct, |relay| &relay.monitor).quality();
         Connection {
             direction: direction(link.outbound),
             address: link.address.to_string(),
@@ -95,8 +96,8 @@ impl Engine {
             peer: Some(peer.to_string()),
             nickname: self.node.nickname(peer).map(str::to_owned),
             transport: Some("udp".to_owned()),
-            path: Some("direct".to_owned()),
-            via: None,
+            path: Some(if relay.is_some() { "relay" } else { "direct" }.to_owned()),
+            via: relay.map(|relay| relay.route.first.to_string()),
             cipher: Some(link.suite.to_string()),
             mtu: Some(self.settings.mtu),
             offload: Some(self.settings.offload.clone()),
@@ -230,10 +231,11 @@ impl Engine {
 
 fn detail(link: &PeerLink, now: Time) -> Option<String> {
     match link.direct.dead_since() {
-        _ if link.is_established() => None,
+        _ if link.direct.is_alive() => None,
         Some(since) => {
             Some(format!("the direct path is dead, no answer for {} s", now.since(since).as_secs()))
         }
+        None if link.is_established() => Some("no direct path was found yet".to_owned()),
         None => Some("data packets get no answer: is UDP let through both ways?".to_owned()),
     }
 }

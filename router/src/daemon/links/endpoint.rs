@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key};
+use quinn::Runtime as _;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig};
 use quinn_proto::HashedConnectionIdGenerator;
 use weft_crypto::Identity;
+use weft_dataplane::RelaySender;
+
+use super::socket::{SharedWays, WaySocket};
 
 /// Silence after which a control connection is given up. Three keep-alives may be lost.
 const IDLE: Duration = Duration::from_secs(10);
@@ -31,7 +35,12 @@ pub enum EndpointError {
 }
 
 /// Makes the endpoint on a bound socket. Must be called inside the runtime that serves it.
-pub(super) fn bind(socket: UdpSocket, identity: &Identity) -> Result<Endpoint, EndpointError> {
+pub(super) fn bind(
+    socket: UdpSocket,
+    ways: SharedWays,
+    relay: RelaySender,
+    identity: &Identity,
+) -> Result<Endpoint, EndpointError> {
     let transport = Arc::new(transport());
 
     let tls = QuicServerConfig::try_from(weft_crypto::server_config(identity)?)?;
@@ -53,7 +62,8 @@ pub(super) fn bind(socket: UdpSocket, identity: &Identity) -> Result<Endpoint, E
     // The bit tells QUIC from data packets on the shared port (RFC 9287 would let peers clear it).
     config.grease_quic_bit(false);
     let runtime = Arc::new(quinn::TokioRuntime);
-    let mut endpoint = Endpoint::new(config, Some(server), socket, runtime)?;
+    let socket = Arc::new(WaySocket::new(runtime.wrap_udp_socket(socket)?, ways, relay));
+    let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }

@@ -1,5 +1,6 @@
 //! One admitted connection: its reader, its writer, its session.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,11 @@ impl Link {
 
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Where the connection leads, in the form that QUIC knows.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.connection.remote_address()
     }
 
     pub(super) fn rtt(&self) -> Duration {

@@ -11,6 +11,7 @@ mod frame;
 mod handshake;
 mod hello;
 mod link;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,12 +27,15 @@ use tracing::debug;
 use weft_crypto::{
     ClusterSecret, Identity, Offer, Opener, PeerName, ReceiverIndex, Role, Sealer, Suite,
 };
+use weft_dataplane::{Path, RelaySender};
 use weft_gossip::{DialError, Endpoint, Retry};
 
 pub use endpoint::EndpointError;
 pub(super) use handshake::close_code;
 use handshake::{Admitted, HandshakeError, Local};
 use link::Link;
+use socket::SharedWays;
+pub(super) use socket::{is_virtual, virtual_address};
 
 /// Names one control connection for as long as the daemon runs.
 pub(super) type LinkId = u64;
@@ -105,6 +109,9 @@ pub(super) struct Links {
     endpoint: quinn::Endpoint,
     shared: Arc<Shared>,
     links: BTreeMap<LinkId, Link>,
+    ways: SharedWays,
+    /// The remote address of the connection to each peer, in the form that QUIC knows.
+    remotes: BTreeMap<PeerName, SocketAddr>,
     dials: u64,
     accept: JoinHandle<()>,
 }
@@ -140,9 +147,11 @@ impl Links {
         secret: ClusterSecret,
         offer: Offer,
         boot_id: u64,
+        relay: RelaySender,
         events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, EndpointError> {
-        let endpoint = endpoint::bind(socket, identity)?;
+        let ways = SharedWays::default();
+        let endpoint = endpoint::bind(socket, ways.clone(), relay, identity)?;
         let local = Local { name: identity.name(), boot_id, secret, offer };
         let shared = Arc::new(Shared {
             local,
@@ -151,7 +160,15 @@ impl Links {
             next_id: AtomicU64::new(1),
         });
         let accept = tokio::spawn(accept::run(endpoint.clone(), shared.clone()));
-        Ok(Self { endpoint, shared, links: BTreeMap::new(), dials: 0, accept })
+        Ok(Self {
+            endpoint,
+            shared,
+            links: BTreeMap::new(),
+            ways,
+            remotes: BTreeMap::new(),
+            dials: 0,
+            accept,
+        })
     }
 
     /// The counters.
@@ -209,6 +226,40 @@ impl Links {
     /// Forgets a link that has ended.
     pub(super) fn closed(&mut self, id: LinkId) {
         self.links.remove(&id);
+    }
+
+    /// Says how datagrams to each peer go: those with a link along their path, all others in `relayed` through
+    /// other nodes.
+    pub(super) fn set_ways<'a>(
+        &mut self,
+        linked: impl Iterator<Item = (PeerName, LinkId, Option<Path>)>,
+        relayed: impl Iterator<Item = &'a PeerName>,
+    ) {
+        let mut through: BTreeMap<SocketAddr, PeerName> =
+            relayed.map(|peer| (virtual_address(peer), *peer)).collect();
+        let mut direct = BTreeMap::new();
+        self.remotes.clear();
+        for (peer, id, path) in linked {
+            let Some(link) = self.links.get(&id) else { continue };
+            let remote = link.remote();
+            self.remotes.insert(peer, remote);
+            match path {
+                Some(Path::Relay(_)) => {
+                    through.insert(canonical(remote), peer);
+                }
+                Some(Path::Direct(address)) if is_virtual(&remote) => {
+                    direct.insert(remote, address);
+                }
+                Some(Path::Direct(_)) | None => {}
+            }
+        }
+        self.ways.set(through, direct);
+    }
+
+    /// Takes a datagram that came from `peer` through other nodes.
+    pub(super) fn deliver(&self, peer: &PeerName, datagram: Vec<u8>) {
+        let from = self.remotes.get(peer).copied().unwrap_or_else(|| virtual_address(peer));
+        self.ways.deliver(from, datagram);
     }
 
     /// The data path's keys of a link.

@@ -58,7 +58,7 @@ fn unknown_and_broken_payloads_are_told_apart() {
         side.open(&packet)
     };
     assert_eq!(sealed(&[]), Err(DropReason::UnknownKind));
-    for kind in [0, 5, 0xff] {
+    for kind in [0, 6, 0xff] {
         assert_eq!(sealed(&[kind, 1, 2, 3]), Err(DropReason::UnknownKind));
     }
     for len in [0, 7, 9] {
@@ -95,7 +95,7 @@ fn a_change_of_address_is_told_once() {
     let sealer = sealer(SESSION, 1);
     let mut moved = |from: &str| {
         let mut packet = probe(&sealer);
-        let from = from.parse().unwrap();
+        let from = Some(from.parse().unwrap());
         open(&mut packet, from, &side.tables, &mut side.windows).unwrap().moved
     };
     assert!(moved(FROM));
@@ -154,12 +154,13 @@ impl Side {
 
     fn open(&mut self, packet: &[u8]) -> Result<Kind, DropReason> {
         let (mut packet, from) = (packet.to_vec(), FROM.parse().unwrap());
-        let opened = open(&mut packet, from, &self.tables, &mut self.windows)?;
+        let opened = open(&mut packet, Some(from), &self.tables, &mut self.windows)?;
         Ok(match opened.payload {
             Payload::Frame(_) => Kind::Frame,
             Payload::ProbeRequest { urgent: false, .. } => Kind::ProbeRequest,
             Payload::ProbeRequest { urgent: true, .. } => Kind::UrgentRequest,
             Payload::ProbeReply(_) => Kind::ProbeReply,
+            Payload::Relay(_) => Kind::Relay,
         })
     }
 }

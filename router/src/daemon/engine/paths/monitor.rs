@@ -46,6 +46,12 @@ const UDP_LEN: u32 = 8;
 /// How often an unconfirmed path is probed.
 const UNCONFIRMED_EVERY: Duration = Duration::from_millis(500);
 
+/// How long it is probed so often.
+const LONG_UNCONFIRMED: Duration = Duration::from_secs(10);
+
+/// How much longer a relayed packet is than the one in it, with two relays.
+const RELAY_LEN: u32 = 63;
+
 /// How much later than due the peer's question may be. Timers of a busy host are late.
 const LATENESS: Duration = Duration::from_millis(120);
 
@@ -88,6 +94,11 @@ pub(in crate::daemon::engine) fn interval(address: SocketAddr) -> Duration {
     Duration::from_secs(1) * (2 * (PROBE_LEN + UDP_LEN + ip)) / BUDGET
 }
 
+/// The same of a path through other nodes, on each of its legs.
+pub(in crate::daemon::engine) fn relayed_interval() -> Duration {
+    Duration::from_secs(1) * (2 * (PROBE_LEN + RELAY_LEN + UDP_LEN + 20)) / BUDGET
+}
+
 /// Which of the two ends of a path this is: a tie-break, so that they do not ask at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::daemon::engine) enum End {
@@ -114,7 +125,7 @@ pub(in crate::daemon::engine) enum Change {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Unconfirmed,
+    Unconfirmed { since: Time },
     Alive { since: Time },
     Suspect { alive_since: Time, since: Time, urgent: bool },
     Dead { since: Time },
@@ -141,11 +152,11 @@ pub(in crate::daemon::engine) struct Monitor {
 
 impl Monitor {
     /// A path that nothing is known of. Its first question is due at once.
-    pub(in crate::daemon::engine) fn new(end: End, address: SocketAddr, now: Time) -> Self {
+    pub(in crate::daemon::engine) fn new(end: End, interval: Duration, now: Time) -> Self {
         Self {
             end,
-            interval: interval(address),
-            state: State::Unconfirmed,
+            interval,
+            state: State::Unconfirmed { since: now },
             next: now,
             heard: now,
             asked: VecDeque::new(),
@@ -165,7 +176,7 @@ impl Monitor {
         match self.state {
             State::Dead { since } => Some(since),
             State::Trial { dead_since, .. } => Some(dead_since),
-            State::Unconfirmed | State::Alive { .. } | State::Suspect { .. } => None,
+            State::Unconfirmed { .. } | State::Alive { .. } | State::Suspect { .. } => None,
         }
     }
 
@@ -197,7 +208,10 @@ impl Monitor {
     /// The time to the question after this one.
     fn pause(&self, now: Time) -> Duration {
         match self.state {
-            State::Unconfirmed => UNCONFIRMED_EVERY,
+            State::Unconfirmed { since } if now.since(since) < LONG_UNCONFIRMED => {
+                UNCONFIRMED_EVERY
+            }
+            State::Unconfirmed { .. } => LONG_DEAD_EVERY,
             // The peer's turn comes first.
             State::Alive { .. } => 2 * self.interval,
             State::Suspect { .. } => SUSPECT_EVERY,
@@ -221,7 +235,7 @@ impl Monitor {
         self.quality.answered(now.since(sent));
         self.heard = now;
         match self.state {
-            State::Unconfirmed => {
+            State::Unconfirmed { .. } => {
                 self.live(now, now);
                 Some(Change::Up)
             }
@@ -256,7 +270,7 @@ impl Monitor {
             }
             // A sign of life, in one direction at least.
             State::Dead { .. } => self.next = now,
-            State::Unconfirmed | State::Suspect { .. } | State::Trial { .. } => {}
+            State::Unconfirmed { .. } | State::Suspect { .. } | State::Trial { .. } => {}
         }
     }
 
@@ -289,7 +303,7 @@ impl Monitor {
             }
             State::Suspect { since, .. } => Some(since + VERDICT + self.wait()),
             State::Trial { .. } => Some(self.heard + TRIAL_GAP + self.wait()),
-            State::Unconfirmed | State::Dead { .. } => None,
+            State::Unconfirmed { .. } | State::Dead { .. } => None,
         }
     }
 
@@ -327,7 +341,7 @@ impl Monitor {
                 self.begin(State::Dead { since: dead_since }, now + DEAD_EVERY);
                 None
             }
-            State::Unconfirmed | State::Dead { .. } => None,
+            State::Unconfirmed { .. } | State::Dead { .. } => None,
         }
     }
 

@@ -1,0 +1,178 @@
+//! Datagrams that go through other nodes: sent on their way, passed on, and put together at their end.
+
+mod halves;
+mod limit;
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use weft_crypto::{HEADER_LEN, PeerName, Sealer, TAG_LEN};
+use weft_netio::batch::SendBatch;
+use weft_netio::udp::mapped_for;
+
+use super::payload::Kind;
+use super::{Shared, egress};
+use crate::relay::{Part, RelayHeader, RelayRoute, ShortId};
+use crate::tables::Session;
+use crate::{Counters, DropReason, Path, PeerPath, Tables};
+use halves::Halves;
+use limit::Limits;
+
+/// How much longer a packet is than the relay header and the datagram in it.
+const OVERHEAD: usize = HEADER_LEN + 1 + TAG_LEN;
+
+/// A packet to a relay, before it is sealed.
+pub(super) struct Leg<'a> {
+    header: RelayHeader,
+    datagram: &'a [u8],
+}
+
+impl Leg<'_> {
+    pub(super) fn packet_len(&self) -> usize {
+        OVERHEAD + self.header.len() + self.datagram.len()
+    }
+
+    /// Fills `packet`, which has [`Leg::packet_len`] bytes, and seals it.
+    pub(super) fn seal(&self, packet: &mut [u8], sealer: &Sealer) -> Result<(), DropReason> {
+        let end = packet.len().checked_sub(TAG_LEN).ok_or(DropReason::Malformed)?;
+        let plaintext = packet.get_mut(HEADER_LEN..end).ok_or(DropReason::Malformed)?;
+        let (kind, body) = plaintext.split_first_mut().ok_or(DropReason::Malformed)?;
+        *kind = Kind::Relay as u8;
+        let room = self.header.write(body).ok_or(DropReason::Malformed)?;
+        if room.len() != self.datagram.len() {
+            return Err(DropReason::Malformed);
+        }
+        room.copy_from_slice(self.datagram);
+        sealer.seal(packet).map(|_| ()).map_err(egress::unsealed)
+    }
+}
+
+/// A datagram as one leg, or cut into two where it is longer than `limit` allows a packet to be.
+pub(super) fn legs<'a>(
+    shared: &Shared,
+    header: RelayHeader,
+    datagram: &'a [u8],
+) -> impl Iterator<Item = Leg<'a>> {
+    let whole = OVERHEAD + header.len() + datagram.len() <= shared.datagram;
+    let (first, second) = if whole {
+        (datagram, None)
+    } else {
+        let (first, second) = datagram.split_at(datagram.len() / 2);
+        (first, Some(second))
+    };
+    let id = shared.pairs.fetch_add(1, Ordering::Relaxed);
+    let part = if whole { Part::Whole } else { Part::First };
+    let first = Leg { header: header.of_part(part, id), datagram: first };
+    let second = second.map(|datagram| Leg { header: header.of_part(Part::Second, id), datagram });
+    std::iter::once(first).chain(second)
+}
+
+/// Whom packets to a relay are sealed for, and where they are sent. A relay must be there directly.
+pub(super) fn direct<'t>(
+    tables: &'t Tables,
+    name: &PeerName,
+) -> Result<(&'t PeerPath, SocketAddr), DropReason> {
+    let peer = tables.peer_named(name).ok_or(DropReason::RelayNoRoute)?;
+    match peer.path {
+        Path::Direct(address) => Ok((peer, address)),
+        Path::Relay(_) => Err(DropReason::RelayNoRoute),
+    }
+}
+
+/// The header of what this node sends to `to` along `route`.
+pub(super) fn header(tables: &Tables, to: &PeerName, route: &RelayRoute) -> RelayHeader {
+    let then = route.then.iter().map(ShortId::from);
+    RelayHeader::new(tables.us(), ShortId::from(to), then)
+}
+
+impl Shared {
+    /// Sends a datagram through the relay `first`, with a system call of its own: for what is rare.
+    pub(super) fn send_relayed(
+        &self,
+        tables: &Tables,
+        first: &PeerName,
+        header: RelayHeader,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let (relay, address) = direct(tables, first)?;
+        for leg in legs(self, header, datagram) {
+            let mut packet = vec![0; leg.packet_len()];
+            leg.seal(&mut packet, &relay.sealer)?;
+            self.socket
+                .send_to(&packet, mapped_for(self.local, address))
+                .map_err(|error| egress::reason(&error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The receiving worker's share of relaying.
+pub(super) struct Relay {
+    out: SendBatch,
+    halves: Halves,
+    limits: Limits,
+}
+
+/// A datagram that has come to its end, and how an answer goes back.
+pub(super) struct Arrived<'a> {
+    pub(super) origin: ShortId,
+    pub(super) back: RelayHeader,
+    pub(super) datagram: &'a mut [u8],
+}
+
+impl Relay {
+    pub(super) fn new(shared: &Shared) -> Self {
+        let out = SendBatch::new(4 * super::BUFFER_LEN, shared.local, shared.offload.udp.cut);
+        Self { out, halves: Halves::default(), limits: Limits::default() }
+    }
+
+    /// Takes the body of a relayed packet that came in `session`: passes it on, or answers it if this is its end
+    /// and all of it is here.
+    pub(super) fn handle<'a>(
+        &'a mut self,
+        body: &'a mut [u8],
+        session: &Session,
+        tables: &Tables,
+        shared: &Shared,
+        tally: &mut Counters,
+    ) -> Result<Option<Arrived<'a>>, DropReason> {
+        let (header, datagram) = RelayHeader::parse(body).ok_or(DropReason::Malformed)?;
+        if header.destination == tables.us() {
+            let (origin, back) = (header.origin, header.back());
+            let datagram = match header.part {
+                Part::Whole => Some(datagram),
+                Part::First | Part::Second => self.halves.join(&header, datagram),
+            };
+            return Ok(datagram.map(|datagram| Arrived { origin, back, datagram }));
+        }
+        // What a neighbour sends in another's name would be charged to that other.
+        if header.is_fresh() && header.origin != ShortId::from(&session.rx.peer) {
+            return Err(DropReason::Spoofed);
+        }
+        if !self.limits.allow(header.origin, datagram.len(), shared.started.elapsed()) {
+            return Err(DropReason::RelayLimit);
+        }
+        let (header, next) = header.pass_on(tables.us());
+        let next = tables.peer_short(next).ok_or(DropReason::RelayNoRoute)?;
+        let Path::Direct(address) = next.path else { return Err(DropReason::RelayNoRoute) };
+        let leg = Leg { header, datagram };
+        let len = leg.packet_len();
+        if self.out.room(len).is_none() {
+            self.flush(shared, tally);
+        }
+        let packet = self.out.room(len).ok_or(DropReason::TooBig)?;
+        leg.seal(packet, &next.sealer)?;
+        self.out.push(len, address);
+        tally.relayed.packets += 1;
+        tally.relayed.bytes += datagram.len() as u64;
+        Ok(None)
+    }
+
+    /// Sends what was passed on.
+    pub(super) fn flush(&mut self, shared: &Shared, tally: &mut Counters) {
+        if !self.out.is_empty() {
+            let drops = &mut tally.drops;
+            self.out.send(&shared.socket, |error| drops.count(egress::reason(&error)));
+        }
+    }
+}
