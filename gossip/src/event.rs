@@ -3,7 +3,10 @@
 use ipnet::IpNet;
 use weft_crypto::PeerName;
 
-use crate::ipam::{AllocateError, RequestId};
+use crate::{
+    ipam::{AllocateError, RequestId},
+    objects::types::WriteId,
+};
 
 /// A message to a neighbour, to be sent in order on the control link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,13 @@ pub enum Event {
         /// What it had.
         addresses: Vec<IpNet>,
     },
+    /// What [`crate::Node::write_objects`] was asked for is on disk, in force here and on its way to
+    /// the others.
+    ObjectsWritten(WriteId),
+    /// [`crate::Node::objects`] may answer differently.
+    ObjectsChanged,
+    /// [`crate::Node::pods`] may answer differently.
+    PodsChanged,
     /// Someone should look at this some time; one line, said once.
     Warning(String),
 }

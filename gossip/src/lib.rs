@@ -2,8 +2,8 @@
 //!
 //! Each node writes records about itself: who it is, whom it is linked to, which addresses it owns.
 //! Records are signed, pushed to neighbours when they are new, and repaired by comparing digests. What
-//! they say together is the membership, the topology, and the ring that is both the address
-//! allocator's book and the routing table. `docs/protocol/gossip.md` is the normative description,
+//! they say together is the membership, the topology, the ring that is both the address allocator's book
+//! and the routing table, and the objects that any node may write, policies above all. `docs/protocol/gossip.md` is the normative description,
 //! `docs/ipam.md` the argument about addresses.
 //!
 //! This crate is pure: no sockets, no files, no clock, no ambient randomness, no async, no panic that
@@ -26,6 +26,7 @@ pub mod limits;
 mod membership;
 mod message;
 mod node;
+mod objects;
 mod record;
 mod stats;
 mod store;
@@ -40,6 +41,7 @@ pub use crate::{
     event::{Event, Persist, Transmit},
     membership::{LinkState, LinkView, Member},
     node::Node,
+    objects::types::{ObjectError, ObjectKey, ObjectView, PodInfo, PodPort, Stamp, WriteId},
     record::{Key, Kind, Record, RecordError, SignedRecord},
     stats::Stats,
     time::Time,

@@ -11,23 +11,63 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub(crate) const MESSAGE_BUDGET: usize = MAX_MESSAGE - 4 * 1024;
 
 /// Messages that answer one digest. What is left over waits for the next round, so that a stranger's
-/// empty digest costs a bounded amount of work and memory.
-pub(crate) const MAX_REPLY_MESSAGES: usize = 16;
+/// empty digest costs a bounded amount of work and memory. [`MAX_ORIGIN_BYTES`] fit.
+pub(crate) const MAX_REPLY_MESSAGES: usize = 72;
 
-/// The longest name in a key, bytes. The kinds of this version use empty names; `namespace/name` of
-/// Kubernetes would need two times 63 and is hashed by its writer if longer.
+/// The longest name in a key, bytes. The kinds of this version use empty names, and two bytes for the
+/// numbers of objects and Pods.
 pub const MAX_NAME: usize = 64;
 
 /// The longest value of a record, bytes: the largest acknowledgement of removals, which carries a
 /// whole space record, and one fits into a message.
 pub const MAX_VALUE: usize = 40 * 1024;
 
-/// Live keys, tombstones included, of one origin. The kinds of this version need five.
-pub const MAX_RECORDS_PER_ORIGIN: usize = 256;
+/// Live keys, tombstones included, of one origin: [`MAX_OBJECTS`], [`MAX_PODS`], and room for the kinds
+/// that need one.
+pub const MAX_RECORDS_PER_ORIGIN: usize = 8192;
 
 /// What the live records of one origin may take, bytes. The answer to one digest can carry all of
 /// it, so that repair of an origin never starves.
-pub const MAX_ORIGIN_BYTES: usize = 512 * 1024;
+pub const MAX_ORIGIN_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest body of an object, bytes: 500 rules with an address block each, and more. It and what
+/// surrounds it fit into [`MAX_VALUE`].
+pub const MAX_OBJECT: usize = 32 * 1024;
+
+/// Objects of one writer that count, deletions included.
+pub const MAX_OBJECTS: u16 = 4096;
+
+/// What the objects of one writer may take, bytes. The rest of [`MAX_ORIGIN_BYTES`] is for its Pods.
+pub const MAX_OBJECT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Pods that one node tells of: four times what Kubernetes calls large.
+pub const MAX_PODS: u16 = 1024;
+
+/// The longest value of a Pod's record, bytes; more than the labels of any real Pod. Most take 200.
+pub const MAX_POD: usize = 8 * 1024;
+
+/// Labels, and named ports, of one Pod.
+pub(crate) const MAX_POD_ENTRIES: usize = 256;
+
+/// Addresses of one Pod: one of each family, and what further interfaces have.
+pub(crate) const MAX_POD_ADDRESSES: usize = 16;
+
+/// How far ahead of a node's clock a stamp may be that it believes, milliseconds: a day covers a wrong
+/// time zone and most slips.
+pub(crate) const MAX_SKEW: u64 = 24 * 60 * 60 * 1000;
+
+/// How far ahead a stamp must be for people to be told, milliseconds.
+pub(crate) const SKEW_WORTH_A_WORD: u64 = 60 * 1000;
+
+/// How long a deletion is kept at least, milliseconds: a week. A node that was cut off for longer may
+/// bring the object back.
+pub(crate) const DELETION_KEPT: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// How long changes of others' objects are gathered before they are given to the disk.
+pub(crate) const HEARD_OBJECTS_DELAY: Duration = Duration::from_secs(1);
+
+/// The same of others' Pods, which change more often and matter less: gossip brings them back.
+pub(crate) const HEARD_PODS_DELAY: Duration = Duration::from_secs(15);
 
 /// Origins a node knows. Ten thousand members are the largest cluster anyone hopes for.
 pub const MAX_ORIGINS: usize = 16 * 1024;

@@ -35,10 +35,22 @@ impl Kind {
     pub const PENDING: Self = Self(6);
     /// The origin's word on those that are.
     pub const COMPLETED: Self = Self(7);
+    /// What the origin wrote of an object that any node may write.
+    pub const OBJECT: Self = Self(8);
+    /// What policies need to know of one of the origin's Pods.
+    pub const POD: Self = Self(9);
+
+    /// Whether an origin may have several records of this kind, told apart by numbers.
+    pub(crate) fn is_numbered(self) -> bool {
+        matches!(self, Self::OBJECT | Self::POD)
+    }
 
     /// Whether content of this kind must be on the origin's disk before others may see it.
     pub(crate) fn is_durable(self) -> bool {
-        matches!(self, Self::SPACE | Self::WANT | Self::PAXOS | Self::PENDING | Self::COMPLETED)
+        matches!(
+            self,
+            Self::SPACE | Self::WANT | Self::PAXOS | Self::PENDING | Self::COMPLETED | Self::OBJECT
+        )
     }
 }
 
@@ -52,6 +64,8 @@ impl fmt::Debug for Kind {
             Self::PAXOS => f.write_str("paxos"),
             Self::PENDING => f.write_str("pending removals"),
             Self::COMPLETED => f.write_str("completed removals"),
+            Self::OBJECT => f.write_str("object"),
+            Self::POD => f.write_str("pod"),
             Self(other) => write!(f, "kind {other}"),
         }
     }
@@ -70,6 +84,11 @@ impl Key {
     /// The key of the only record of its kind.
     pub const fn of(kind: Kind) -> Self {
         Self { kind, name: Vec::new() }
+    }
+
+    /// The key of one of several records of its kind.
+    pub(crate) fn numbered(kind: Kind, number: u16) -> Self {
+        Self { kind, name: number.to_be_bytes().to_vec() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The machine: what a node knows of the cluster, and what it says to its neighbours.
 
 mod exchange;
+mod objects;
 mod own;
 mod query;
 mod settle;
@@ -20,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use weft_crypto::{Identity, PeerName};
 
-use self::{own::Own, views::Views};
+use self::{objects::Shared, own::Own, views::Views};
 use crate::{
     Config, Event, MessageError, Persist, RestoreError, Stats, Time, Transmit,
     ipam::{AllocateError, HealError, Healing, Ipam, IpamConfig, RemoveError, Request, RequestId},
@@ -59,6 +60,8 @@ pub struct Node {
     views: Views,
     own: Own,
     ipam: Ipam,
+    /// Objects and Pods.
+    shared: Shared,
     neighbours: BTreeMap<PeerName, Neighbour>,
     /// The nodes that links lead to, this one included.
     reachable: BTreeSet<PeerName>,
@@ -115,9 +118,12 @@ impl Node {
         let mut ipam_seed = [0; 32];
         rng.fill_bytes(&mut ipam_seed);
         let restored = restored.map(|bytes| own::restore(bytes, name)).transpose()?;
-        let (own, records, ipam) = match restored {
-            Some(restored) => (Own::restored(&restored), restored.records, Some(restored.ipam)),
-            None => (Own::new(), Vec::new(), None),
+        let (own, ceiling, records, ipam) = match restored {
+            Some(restored) => {
+                let own = Own::restored(&restored);
+                (own, restored.ceiling, restored.records, Some(restored.ipam))
+            }
+            None => (Own::new(), 0, Vec::new(), None),
         };
         let ipam_config = IpamConfig {
             name,
@@ -135,6 +141,7 @@ impl Node {
             views: Views::default(),
             own,
             ipam: Ipam::new(ipam_config, ipam, ipam_seed, now)?,
+            shared: Shared::new(ceiling),
             neighbours: BTreeMap::new(),
             reachable: BTreeSet::from([name]),
             topology_changed: false,
@@ -254,14 +261,17 @@ impl Node {
         if self.ipam.poll_timeout().is_some_and(|at| at <= now) {
             self.ipam.handle_timeout(now);
         }
+        self.shared_timeout(now);
         self.settle(now);
     }
 
     /// When to call [`Self::handle_timeout`], if nothing else happens.
     pub fn poll_timeout(&self) -> Option<Time> {
         let sync = (!self.neighbours.is_empty()).then_some(self.timers.sync);
-        [sync, self.timers.links, self.timers.resync_at, self.ipam.poll_timeout()]
+        let timers = [sync, self.timers.links, self.timers.resync_at];
+        timers
             .into_iter()
+            .chain([self.ipam.poll_timeout(), self.shared.poll_timeout()])
             .flatten()
             .min()
     }

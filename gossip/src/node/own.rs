@@ -10,7 +10,7 @@ use weft_crypto::PeerName;
 
 use super::Node;
 use crate::{
-    Event, Persist, RestoreError, Time, codec,
+    DecodeError, Event, Persist, RestoreError, Time, codec,
     ipam::{Ipam, IpamSnapshot, Publish, Space},
     limits::VERSION_BLOCK,
     membership::{LinkInfo, Links, NodeInfo, cut_text},
@@ -31,7 +31,7 @@ struct Snapshot {
 
 /// A snapshot that belongs to this node.
 pub(super) struct Restored {
-    ceiling: u64,
+    pub(super) ceiling: u64,
     pub(super) records: Vec<Record>,
     pub(super) ipam: IpamSnapshot,
 }
@@ -56,6 +56,15 @@ pub(super) fn restore(bytes: &[u8], name: PeerName) -> Result<Restored, RestoreE
         records.push(record);
     }
     Ok(Restored { ceiling: snapshot.ceiling, records, ipam: snapshot.ipam })
+}
+
+/// Reads the records of others that a node left on its disk.
+///
+/// # Errors
+/// The bytes are not of that form. A record that cannot be read is left out.
+pub(super) fn read_heard(bytes: &[u8]) -> Result<Vec<Arc<Record>>, DecodeError> {
+    let signed: Vec<SignedRecord> = codec::decode_snapshot(bytes)?;
+    Ok(signed.into_iter().filter_map(|signed| Record::decode(signed).ok()).map(Arc::new).collect())
 }
 
 /// The versions and the durability of the own records.
@@ -232,9 +241,11 @@ impl Node {
     pub(super) fn restore_own(&mut self, records: Vec<Record>) {
         for record in records {
             let version = record.version();
-            // The own records are few and within the limits, or they would not have been made.
-            let _ = self.store.merge(Arc::new(record));
+            let record = Arc::new(record);
+            // The own records are within the limits, or they would not have been made.
+            let _ = self.store.merge(Arc::clone(&record));
             self.store.raise_watermark(self.name, version);
+            self.restore_object(&record);
         }
     }
 
@@ -275,7 +286,7 @@ impl Node {
     }
 
     /// As [`Self::stage`], unless the own record says the same already.
-    fn stage_if_new(&mut self, key: Key, value: Option<Vec<u8>>) {
+    pub(super) fn stage_if_new(&mut self, key: Key, value: Option<Vec<u8>>) {
         let same = match self.own.newest(self.name, &key, &self.store) {
             Some(newest) => newest.value() == value.as_deref(),
             None => value.is_none(),
@@ -286,7 +297,7 @@ impl Node {
     }
 
     /// Makes the next own record. It enters the store when what it depends on is on disk.
-    fn stage(&mut self, key: Key, value: Option<Vec<u8>>) {
+    pub(super) fn stage(&mut self, key: Key, value: Option<Vec<u8>>) {
         let version = self.own.next_version;
         self.own.next_version = version.saturating_add(1);
         let mut token = self.own.token_for(version);
@@ -330,7 +341,8 @@ impl Node {
         let key = record.key();
         let newest = self.own.newest(self.name, key, &self.store);
         let older = newest.is_some_and(|newest| newest.rank() >= record.rank());
-        if older && !is_later_space(record, newest.map(|newest| &**newest)) {
+        let later_space = is_later_space(record, newest.map(|newest| &**newest));
+        if older && !later_space && !self.shared.is_forgotten(record) {
             return;
         }
         let mine = newest.map(|newest| newest.value().map(<[u8]>::to_vec));
@@ -343,6 +355,8 @@ impl Node {
         }
         match (key.kind, mine) {
             (Kind::SPACE, _) if key.name.is_empty() => self.adopt_space(record, now),
+            // What it wrote and forgot is the last word on that object, unless others wrote since.
+            (Kind::OBJECT, mine) => self.adopt_object(record, mine.flatten().as_deref()),
             // What this node says of itself holds; it is said again above the forgotten one.
             (_, Some(value)) => self.stage(key.clone(), value),
             // It has nothing to say there any more. A tombstone needs no further one.

@@ -196,6 +196,7 @@ impl Node {
     pub fn check_invariants(&self) {
         self.store.check_invariants();
         self.ipam.check_invariants();
+        self.shared.objects.check_invariants();
         assert!(self.reachable.contains(&self.name));
         assert!(!self.neighbours.contains_key(&self.name));
         assert!(self.timers.resync.iter().all(|peer| self.neighbours.contains_key(peer)));

@@ -22,6 +22,7 @@ impl Node {
         self.drain_ipam();
         self.commit_own(now);
         self.release_outcomes();
+        self.release_writes();
         self.push_fresh();
         let generation = self.ipam.routes_generation();
         if generation != self.routes_generation {
@@ -31,8 +32,13 @@ impl Node {
         // The same event twice in a row says nothing more.
         let mut last: Option<Event> = None;
         self.events.retain(|event| {
-            let repeated = matches!(event, Event::MembersChanged | Event::RoutesChanged)
-                && last.as_ref() == Some(event);
+            let repeated = matches!(
+                event,
+                Event::MembersChanged
+                    | Event::RoutesChanged
+                    | Event::ObjectsChanged
+                    | Event::PodsChanged
+            ) && last.as_ref() == Some(event);
             last = Some(event.clone());
             !repeated
         });

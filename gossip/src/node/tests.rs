@@ -1,5 +1,6 @@
 //! Nodes seen from outside, with honest and with hostile neighbours.
 
+mod objects;
 mod removal;
 mod rings;
 

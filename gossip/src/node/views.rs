@@ -51,8 +51,11 @@ impl Node {
     fn try_view(&mut self, record: &Record, now: Time) -> Result<(), String> {
         let origin = record.origin();
         let key = record.key();
+        if key.kind.is_numbered() {
+            return self.view_numbered(record, now);
+        }
         if !key.name.is_empty() {
-            // No kind of this version has more than one record.
+            // The other kinds of this version have one record each.
             self.stats.records_unknown_kind += 1;
             return Ok(());
         }
@@ -102,6 +105,6 @@ impl Node {
 }
 
 /// The content of a record; `None` for a tombstone.
-fn read<T: Decode<()>>(record: &Record) -> Result<Option<T>, String> {
+pub(super) fn read<T: Decode<()>>(record: &Record) -> Result<Option<T>, String> {
     record.value().map(codec::decode).transpose().map_err(|error| error.to_string())
 }

@@ -56,6 +56,11 @@ impl Store {
         self.origins.get(&origin)
     }
 
+    /// What all records take, bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The origins, by name.
     pub(crate) fn origins(&self) -> impl Iterator<Item = (PeerName, &Origin)> {
         self.origins.iter().map(|(name, origin)| (*name, origin))
