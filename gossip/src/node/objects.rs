@@ -72,17 +72,19 @@ impl Shared {
 
 impl Node {
     /// Tells the time of day, in milliseconds since the Unix epoch. To be told at the start, and again
-    /// whenever the clock may have been set; it may go backwards.
-    pub fn set_clock(&mut self, wall: u64, now: Time) {
+    /// whenever the clock may have been set; it may go backwards. Answers whether that was news.
+    pub fn set_clock(&mut self, wall: u64, now: Time) -> bool {
         let since = u64::try_from(now.since_start().as_millis()).unwrap_or(u64::MAX);
         let epoch = wall.saturating_sub(since);
         // Not every tick of drift is news.
-        if epoch.abs_diff(self.shared.epoch) > 1000 {
+        let is_news = epoch.abs_diff(self.shared.epoch) > 1000;
+        if is_news {
             self.shared.epoch = epoch;
             self.events.push_back(Event::ObjectsChanged);
             self.shared.plan_belief(now);
             self.settle(now);
         }
+        is_news
     }
 
     /// Writes objects, all or none; `None` as a body deletes. They count from when they are on this

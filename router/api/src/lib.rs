@@ -5,12 +5,14 @@
 //! `weft-cni-shim`, the server in `weft-router`.
 //!
 //! Reading order: [`status`] (what `weft status --json` prints), [`attach`] (what a Pod's wiring
-//! asks for), [`peers`] (changing targets), [`reset`], [`error`] (what a failing call answers), [`path`].
+//! asks for), [`peers`] (changing targets), [`reset`], [`policy`] (objects shared by gossip), [`error`]
+//! (what a failing call answers), [`path`].
 
 pub mod attach;
 pub mod enforcement;
 pub mod error;
 pub mod path;
 pub mod peers;
+pub mod policy;
 pub mod reset;
 pub mod status;

@@ -41,6 +41,12 @@ pub const EXPOSE: &str = "/v1/expose";
 /// identity; answers [`crate::reset::ResetReply`], then the daemon starts again.
 pub const RESET: &str = "/v1/reset";
 
+/// `GET`: a list of [`crate::policy::StoredObject`], Namespaces first. `POST`
+/// [`crate::policy::ApplyRequest`]: writes objects, answers [`crate::policy::ChangeReply`].
+pub const OBJECTS: &str = "/v1/objects";
+/// `POST` [`crate::policy::DeleteRequest`]: deletes objects, answers [`crate::policy::ChangeReply`].
+pub const DELETE_OBJECTS: &str = "/v1/objects/delete";
+
 /// The environment variable that names the socket, for the command line and the plugins.
 pub const SOCKET_ENV: &str = "WEFT_SOCKET";
 /// Where the socket is when nothing says otherwise.

@@ -8,9 +8,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 use weft_api::attach::NamedPort;
+use weft_api::policy::ObjectName;
 use weft_policy::PortSpec;
 
 use super::parse;
+use super::policy::objects::object_name;
 use crate::config::{PeerAddr, Setting};
 
 const AFTER_HELP: &str = "\
@@ -73,7 +75,7 @@ pub(super) enum Command {
     Detach(DetachArgs),
     /// List the interfaces of this node that have addresses
     Ps(JsonArgs),
-    /// Ask what NetworkPolicies allow
+    /// Share NetworkPolicies with all nodes, and ask what they allow
     Policy(PolicyArgs),
     /// Give the host itself an address in the mesh
     ///
@@ -327,6 +329,17 @@ pub(super) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
+    /// Write NetworkPolicies and Namespaces for all nodes
+    ///
+    /// All objects of all files, or none if anything is wrong in them. What is there under the same
+    /// name is replaced. Answers when they are on this node's disk; the others get them by gossip.
+    Apply(FilesArgs),
+    /// Show the NetworkPolicies and Namespaces that were applied
+    Get(GetPolicyArgs),
+    /// Delete NetworkPolicies and Namespaces on all nodes
+    ///
+    /// All of those named, or none if one of them does not exist.
+    Delete(DeletePolicyArgs),
     /// Say what decides a connection between two Pods
     ///
     /// Asks this node's daemon, by the policies and Pods that it knows.
@@ -365,6 +378,44 @@ pub(super) struct DropsArgs {
     /// Print JSON, for programs: a list, or with --follow one object a line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FilesArgs {
+    /// Manifests, YAML or JSON, repeatable; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    pub(super) files: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetPolicyArgs {
+    /// NAMESPACE/NAME of a policy, or NAME of a Namespace [default: all]
+    #[arg(value_name = "NS/NAME", value_parser = object_name)]
+    pub(super) names: Vec<ObjectName>,
+    /// How to print them; yaml and json are what apply takes
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub(super) output: ObjectFormat,
+}
+
+/// How to print objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ObjectFormat {
+    /// A line for each
+    Table,
+    /// Kubernetes YAML, a document for each
+    Yaml,
+    /// Kubernetes JSON: the object if one is named, else a List
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeletePolicyArgs {
+    /// NAMESPACE/NAME of a policy, or NAME of a Namespace
+    #[arg(value_name = "NS/NAME", required_unless_present = "files", value_parser = object_name)]
+    pub(super) names: Vec<ObjectName>,
+    /// Manifests whose objects to delete, repeatable; - is standard input
+    #[arg(short = 'f', long = "file", value_name = "FILE", num_args = 1..)]
+    pub(super) files: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,7 @@
-//! `weft policy matrix`: manifests in, a table of who reaches whom out. No daemon is asked.
+//! `weft policy matrix`: manifests in, a table of who reaches whom out. No daemon is asked. The commands
+//! that ask one are in [`objects`].
+
+pub(super) mod objects;
 
 use std::fs;
 use std::io::{self, Read};

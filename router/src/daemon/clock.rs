@@ -27,6 +27,12 @@ impl Clock {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
+    /// The same in milliseconds, for the stamps of objects.
+    pub(super) fn millis_of_day() -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.ok().and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0)
+    }
+
     /// How long it is until `time`; zero when it has passed.
     pub(super) fn until(&self, time: Time) -> Duration {
         time.since(self.now())

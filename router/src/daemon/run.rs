@@ -94,6 +94,7 @@ impl Running {
     pub(super) async fn run_until_stopped(mut self) -> Result<End, LaunchError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(LaunchError::Signal)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(LaunchError::Signal)?;
+        self.tell_time();
         self.carry_out();
         // Absent outside of systemd.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -121,9 +122,16 @@ impl Running {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
+            self.tell_time();
             self.carry_out();
         }
         self.stop().await
+    }
+
+    /// The time of day may have been set while nothing happened.
+    fn tell_time(&mut self) {
+        let now = self.parts.clock.now();
+        self.parts.engine.set_clock(Clock::millis_of_day(), now);
     }
 
     fn on_link(&mut self, event: LinkEvent) {
@@ -212,6 +220,7 @@ impl Running {
             Command::Policies(reply) => enforcer.count(engine.policy_list(), reply),
             Command::Explain(query, reply) => drop(reply.send(engine.explain(&query))),
             Command::Drops(query, reply) => drop(reply.send(enforcer.drops(query.after))),
+            Command::Objects(reply) => drop(reply.send(engine.object_list(now))),
             Command::Attachments(query, reply) => drop(reply.send(engine.select(&query))),
             Command::Metrics(reply) => {
                 drop(reply.send(figures::collect(engine, &links.counters(), dataplane, now)));
@@ -221,6 +230,7 @@ impl Running {
     }
 
     fn on_call(&mut self, call: Call, reply: oneshot::Sender<Result<Reply, ErrorBody>>) {
+        self.tell_time();
         let now = self.parts.clock.now();
         let port = self.parts.default_port;
         let targets = |peers: Vec<PeerAddr>| peers.iter().map(|peer| peer.target(port)).collect();
@@ -238,6 +248,8 @@ impl Running {
             }
             Call::Forget { peers } => engine.forget(id, &targets(peers), now),
             Call::Reset(request) => engine.reset(id, request.force, now),
+            Call::Apply(objects) => engine.apply(id, objects, now),
+            Call::Delete(names) => engine.delete(id, &names, now),
             Call::Remove(request) => engine.remove(id, &request, Clock::time_of_day(), now),
         }
     }

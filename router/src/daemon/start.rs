@@ -244,6 +244,7 @@ fn restore(store: &Store) -> Result<Restored, LaunchError> {
         attachments: store.load_json(Kind::Attachments)?.unwrap_or_default(),
         targets: store.load_json(Kind::Targets)?,
         peers: store.load_json(Kind::Peers)?.unwrap_or_default(),
+        heard: store.load(Kind::Heard)?,
     })
 }
 

@@ -9,9 +9,8 @@
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
 //! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
-//! [`restart`]; and the other ways in: [`cli`], [`cni`], [`containers`], [`podman`], [`cri`],
-//! [`chains`], [`expose`];
-//! and what Pods must not do: [`ports`].
+//! [`restart`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
+//! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must not do: [`ports`].
 
 mod bad_input;
 mod chains;
@@ -26,6 +25,7 @@ mod garbage;
 mod harness;
 mod mesh;
 mod neighbours;
+mod objects;
 mod partition;
 mod paths;
 mod podman;

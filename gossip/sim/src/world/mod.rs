@@ -197,7 +197,10 @@ impl World {
                 let time = daemon.time(self.now);
                 daemon.connector.handle_candidates(&daemon.node.candidates(), time);
             }
-            Event::RoutesChanged => {}
+            Event::RoutesChanged
+            | Event::ObjectsChanged
+            | Event::ObjectsWritten(_)
+            | Event::PodsChanged => {}
             Event::Fenced { key, addresses } => {
                 if self.report.removals == 0 {
                     return Err(format!("h{host} fences {key}, and nobody was removed"));

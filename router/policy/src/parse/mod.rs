@@ -109,6 +109,66 @@ pub fn parse_value(source: &str, value: &Value) -> Parsed {
     parsed
 }
 
+/// An object of a text, in the form that can be passed on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The object, with `kind` and `apiVersion` even if its list named them.
+    pub value: Value,
+    /// What was read of it: at most one object.
+    pub parsed: Parsed,
+}
+
+/// As [`parse()`], for a caller that keeps the objects as they stand: lists are taken apart.
+///
+/// # Errors
+/// The text as a whole cannot be read. Nothing of it is returned.
+pub fn manifests(source: &str, text: &str) -> Result<Vec<Manifest>, SyntaxError> {
+    let documents =
+        documents(text).map_err(|reason| SyntaxError { source_name: source.to_owned(), reason })?;
+    let mut manifests = Vec::new();
+    for (index, document) in documents.into_iter().enumerate() {
+        if !document.is_null() {
+            let called = format!("document {}", index + 1);
+            take_apart(source, &called, document, None, &mut manifests);
+        }
+    }
+    Ok(manifests)
+}
+
+fn take_apart(
+    source: &str,
+    called: &str,
+    mut value: Value,
+    item_kind: Option<(&str, &str)>,
+    manifests: &mut Vec<Manifest>,
+) {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let kind = text(&value, "kind").or(item_kind.map(|(_, kind)| kind.to_owned()));
+    let version = text(&value, "apiVersion").or(item_kind.map(|(version, _)| version.to_owned()));
+    if kind.as_deref().is_some_and(|kind| kind.ends_with("List"))
+        && let Some(Value::Array(items)) = value.get_mut("items").map(Value::take)
+    {
+        let kind = kind.as_deref().and_then(|kind| kind.strip_suffix("List"));
+        let version = version.unwrap_or_default();
+        let item_kind = kind.filter(|kind| !kind.is_empty()).map(|kind| (version.as_str(), kind));
+        for (index, item) in items.into_iter().enumerate() {
+            let called = format!("{called}, items[{index}]");
+            take_apart(source, &called, item, item_kind, manifests);
+        }
+        return;
+    }
+    let mut parsed = Parsed::default();
+    read(source, called, &value, item_kind, &mut parsed);
+    if let Value::Object(fields) = &mut value {
+        for (key, text) in [("kind", kind), ("apiVersion", version)] {
+            if let (false, Some(text)) = (fields.get(key).is_some_and(Value::is_string), text) {
+                fields.insert(key.to_owned(), Value::String(text));
+            }
+        }
+    }
+    manifests.push(Manifest { value, parsed });
+}
+
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     // What begins with a brace is JSON, and YAML only if it is no JSON.
     if text.trim_start().starts_with('{')

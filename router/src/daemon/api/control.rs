@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::extract::{Json, Query, State};
+use axum::extract::{DefaultBodyLimit, Json, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,7 +20,7 @@ use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest,
 use weft_api::reset::{ResetReply, ResetRequest};
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
-use super::{Call, Command, Door, Reply};
+use super::{Call, Command, Door, Reply, objects};
 use crate::config::PeerAddr;
 use crate::daemon::engine::refuse_own;
 
@@ -143,12 +143,19 @@ fn router() -> axum::Router<Door> {
         .route(path::REMOVE, post(remove))
         .route(path::RESET, post(reset))
         .route(path::ATTACHMENTS, get(attachments).post(attach).delete(detach))
+        .route(path::OBJECTS, get(objects::list).post(objects::apply).layer(long_requests()))
+        .route(path::DELETE_OBJECTS, post(objects::delete).layer(long_requests()))
         .route(path::EXPOSE, post(expose).delete(hide))
         .fallback(unknown)
 }
 
+/// Many policies at once are more than axum reads by default.
+fn long_requests() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(objects::MAX_REQUEST)
+}
+
 /// An [`ErrorBody`] as a response.
-struct Failure(ErrorBody);
+pub(super) struct Failure(pub(super) ErrorBody);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -158,9 +165,12 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
-async fn ask<T>(door: &Door, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Answer<T> {
+pub(super) async fn ask<T>(
+    door: &Door,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Answer<T> {
     door.ask(command).await.map(Json).map_err(Failure)
 }
 
@@ -207,7 +217,7 @@ async fn attachments(
     ask(&door, |sender| Command::Attachments(query, sender)).await
 }
 
-type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
+pub(super) type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
 
 async fn attach(State(door): State<Door>, request: Body<AttachRequest>) -> Answer<AttachReply> {
     let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
@@ -235,9 +245,7 @@ async fn expose(State(door): State<Door>) -> Answer<AttachReply> {
 async fn attached(door: &Door, call: Call) -> Answer<AttachReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Attach(reply) => Ok(Json(*reply)),
-        Reply::Detach(_) | Reply::Targets(_) | Reply::Removed(_) | Reply::Reset(_) => {
-            Err(mixed_up())
-        }
+        _ => Err(mixed_up()),
     }
 }
 
@@ -260,9 +268,7 @@ async fn hide(State(door): State<Door>) -> Answer<DetachReply> {
 async fn detached(door: &Door, call: Call) -> Answer<DetachReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Detach(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Targets(_) | Reply::Removed(_) | Reply::Reset(_) => {
-            Err(mixed_up())
-        }
+        _ => Err(mixed_up()),
     }
 }
 
@@ -280,9 +286,7 @@ async fn forget(State(door): State<Door>, request: Body<ForgetRequest>) -> Answe
 async fn change_targets(door: &Door, call: Call) -> Answer<TargetsReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Targets(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Detach(_) | Reply::Removed(_) | Reply::Reset(_) => {
-            Err(mixed_up())
-        }
+        _ => Err(mixed_up()),
     }
 }
 
@@ -290,9 +294,7 @@ async fn remove(State(door): State<Door>, request: Body<RemoveRequest>) -> Answe
     let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
     match door.call(Call::Remove(request)).await.map_err(Failure)? {
         Reply::Removed(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Detach(_) | Reply::Targets(_) | Reply::Reset(_) => {
-            Err(mixed_up())
-        }
+        _ => Err(mixed_up()),
     }
 }
 
@@ -300,9 +302,7 @@ async fn reset(State(door): State<Door>, request: Body<ResetRequest>) -> Answer<
     let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
     match door.call(Call::Reset(request)).await.map_err(Failure)? {
         Reply::Reset(reply) => Ok(Json(reply)),
-        Reply::Attach(_) | Reply::Detach(_) | Reply::Targets(_) | Reply::Removed(_) => {
-            Err(mixed_up())
-        }
+        _ => Err(mixed_up()),
     }
 }
 
@@ -318,11 +318,11 @@ async fn unknown(uri: axum::http::Uri) -> Failure {
     Failure(ErrorBody { code: ErrorCode::NotFound, message })
 }
 
-fn invalid(message: String) -> Failure {
+pub(super) fn invalid(message: String) -> Failure {
     Failure(ErrorBody { code: ErrorCode::Invalid, message })
 }
 
-fn mixed_up() -> Failure {
+pub(super) fn mixed_up() -> Failure {
     let message = "the answer was for another call".to_owned();
     Failure(ErrorBody { code: ErrorCode::Internal, message })
 }

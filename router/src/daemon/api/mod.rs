@@ -4,15 +4,20 @@
 //! into a response.
 
 mod control;
+mod objects;
 mod status;
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use weft_api::attach::{AttachRequest, Attachment, AttachmentQuery};
 use weft_api::enforcement::{DroppedPacket, DropsQuery, ExplainQuery, Explanation, PolicyStatus};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::peers::RemoveRequest;
+use weft_api::policy::{ObjectName, StoredObject};
 use weft_api::reset::ResetRequest;
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
+
+use weft_gossip::ObjectKey;
 
 use super::engine::Reply;
 use super::metrics::Snapshot;
@@ -29,10 +34,18 @@ pub(super) enum Call {
     Detach(AttachmentQuery),
     Expose,
     Hide,
-    Connect { peers: Vec<PeerAddr>, replace: bool },
-    Forget { peers: Vec<PeerAddr> },
+    Connect {
+        peers: Vec<PeerAddr>,
+        replace: bool,
+    },
+    Forget {
+        peers: Vec<PeerAddr>,
+    },
     Remove(RemoveRequest),
     Reset(ResetRequest),
+    /// Objects that have been checked.
+    Apply(Vec<(ObjectKey, Value)>),
+    Delete(Vec<ObjectName>),
 }
 
 /// What the event loop is asked, each with where the answer goes.
@@ -46,6 +59,7 @@ pub(super) enum Command {
     Policies(oneshot::Sender<Vec<PolicyStatus>>),
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ErrorBody>>),
     Drops(DropsQuery, oneshot::Sender<Vec<DroppedPacket>>),
+    Objects(oneshot::Sender<Vec<StoredObject>>),
     Attachments(AttachmentQuery, oneshot::Sender<Vec<Attachment>>),
     Metrics(oneshot::Sender<Snapshot>),
     Call(Call, oneshot::Sender<Result<Reply, ErrorBody>>),

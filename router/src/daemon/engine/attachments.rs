@@ -14,6 +14,7 @@ use weft_gossip::Time;
 use weft_gossip::ipam::{AllocateError, Request, RequestId};
 
 use super::fence::pod;
+use super::objects::refuse_untellable;
 use super::{ATTACH_DEADLINE, CallId, Engine, Kind, Output, Reply};
 
 /// The attachments by (container, ifname), and the requests for addresses under way.
@@ -81,6 +82,10 @@ fn selects_request(query: &AttachmentQuery, r: &AttachRequest) -> bool {
 impl Engine {
     /// Asks for addresses for one interface. The answer is the same when the call is repeated.
     pub(in crate::daemon) fn attach(&mut self, call: CallId, request: AttachRequest, now: Time) {
+        if let Err(body) = refuse_untellable(&request) {
+            self.outputs.push_back(Output::Reply { call, result: Err(body) });
+            return;
+        }
         self.attach_by(call, request, now + ATTACH_DEADLINE, now);
         self.settle(now);
     }
@@ -144,7 +149,7 @@ impl Engine {
         result: Result<Vec<IpNet>, AllocateError>,
         now: Time,
     ) {
-        if self.handle_own_allocated(id, &result) {
+        if self.handle_own_allocated(id, &result, now) {
             return;
         }
         let Some((call, request)) = self.attachments.pending.remove(&id) else { return };
@@ -191,7 +196,7 @@ impl Engine {
         let reply = self.reply_for(attachment.clone());
         self.attachments.insert(attachment);
         self.tell_host_changes();
-        self.save_attachments(call, reply);
+        self.save_attachments(call, reply, now);
     }
 
     /// The host's addresses of the families that a Pod has.
@@ -240,7 +245,7 @@ impl Engine {
         }
         self.tables_changed |= !detached.is_empty();
         self.tell_host_changes();
-        self.save_attachments(call, Reply::Detach(DetachReply { detached }));
+        self.save_attachments(call, Reply::Detach(DetachReply { detached }), now);
         self.settle(now);
     }
 
@@ -274,14 +279,15 @@ impl Engine {
     }
 
     /// Saves the attachments; the answer goes out when they are on disk.
-    pub(super) fn save_attachments(&mut self, call: CallId, reply: Reply) {
-        let token = self.write_attachments();
+    pub(super) fn save_attachments(&mut self, call: CallId, reply: Reply, now: Time) {
+        let token = self.write_attachments(now);
         self.unsaved.entry(token).or_default().push((call, reply));
     }
 
     /// Saves the attachments and answers the token of the write.
-    pub(super) fn write_attachments(&mut self) -> u64 {
+    pub(super) fn write_attachments(&mut self, now: Time) -> u64 {
         self.tables_changed = true;
+        self.tell_pods(now);
         self.tell_policy_changes();
         let bytes = serde_json::to_vec(&self.attachments.list())
             .expect("invariant: maps of strings and numbers are always JSON");

@@ -13,6 +13,7 @@ mod attachments;
 mod explain;
 mod expose;
 mod fence;
+mod objects;
 mod output;
 mod paths;
 mod peers;
@@ -44,6 +45,7 @@ use expose::Exposure;
 pub(super) use expose::{HostState, refuse_own};
 pub(super) use fence::CutPort;
 use fence::Fence;
+use objects::Objects;
 pub(super) use output::{CallId, Output, Reply};
 use paths::Paths;
 pub(super) use peers::{LinkInfo, Verdict};
@@ -86,6 +88,7 @@ pub(super) struct Restored {
     pub(super) attachments: Vec<Attachment>,
     pub(super) targets: Option<SavedTargets>,
     pub(super) peers: SavedPeers,
+    pub(super) heard: Option<Vec<u8>>,
 }
 
 /// The targets as saved: those in force, and those of the command line they started from. A launch
@@ -109,6 +112,7 @@ pub(super) struct Engine {
     removals: Removals,
     fence: Fence,
     resetting: Option<Resetting>,
+    objects: Objects,
     outputs: VecDeque<Output>,
     /// Answers that wait for a write, by its token.
     unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
@@ -148,6 +152,7 @@ impl Engine {
             removals: Removals::default(),
             fence: Fence::default(),
             resetting: None,
+            objects: Objects::default(),
             outputs: VecDeque::new(),
             unsaved: BTreeMap::new(),
             next_token: 0,
@@ -162,6 +167,8 @@ impl Engine {
         engine.fence_due();
         engine.cut_off();
         engine.restore_exposure();
+        engine.recall(restored.heard.as_deref(), now);
+        engine.tell_pods(now);
         engine.tell_policy_changes();
         let targets = match restored.targets {
             Some(saved) if saved.launch == engine.settings.launch_peers => saved.targets,
@@ -202,7 +209,7 @@ impl Engine {
                 self.node.persisted(token, now);
                 self.answer_removals(token);
             }
-            Kind::Attachments | Kind::Targets | Kind::Peers => {
+            Kind::Attachments | Kind::Targets | Kind::Peers | Kind::Heard => {
                 for (call, reply) in self.unsaved.remove(&token).unwrap_or_default() {
                     self.answer(call, reply);
                 }
@@ -288,6 +295,7 @@ impl Engine {
             }
             self.fence_due();
             self.check_reset(now);
+            self.settle_objects(now);
             while let Some(endpoint) = self.connector.poll_dial(now) {
                 self.outputs.push_back(Output::Dial(endpoint));
             }
@@ -306,7 +314,14 @@ impl Engine {
                 self.paths.stale = true;
                 self.update_candidates(now);
             }
-            Event::RoutesChanged => self.tables_changed = true,
+            Event::RoutesChanged => {
+                self.tables_changed = true;
+                // Whose addresses are whose says which Pods of others are to be believed.
+                self.objects.pods_changed = true;
+            }
+            Event::ObjectsChanged => self.objects.changed = true,
+            Event::PodsChanged => self.objects.pods_changed = true,
+            Event::ObjectsWritten(id) => self.handle_written(id),
             Event::Fenced { key, addresses } => {
                 let addresses = attachments::join(&addresses);
                 tracing::debug!(key, addresses, "addresses in use here are another node's now");

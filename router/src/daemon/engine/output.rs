@@ -6,6 +6,7 @@ use quinn::VarInt;
 use weft_api::attach::{AttachReply, DetachReply};
 use weft_api::error::ErrorBody;
 use weft_api::peers::{RemoveReply, TargetsReply};
+use weft_api::policy::ChangeReply;
 use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
 use weft_dataplane::Path;
@@ -27,6 +28,7 @@ pub(in crate::daemon) enum Reply {
     Targets(TargetsReply),
     Removed(RemoveReply),
     Reset(ResetReply),
+    Changed(ChangeReply),
 }
 
 /// One thing to do. The order matters: what stands first is done first.

@@ -66,7 +66,9 @@ impl Engine {
     fn policy_cluster(&self) -> Cluster {
         let node = self.settings.name.to_string();
         let pods = self.pods().map(|attachment| local_pod(attachment, &node)).collect();
-        Cluster { pods, ..Cluster::default() }
+        let mut cluster = Cluster { pods, ..Cluster::default() };
+        self.add_shared(&mut cluster);
+        cluster
     }
 
     /// Tells the shell what is to be enforced, where that has changed. To be called after any change
@@ -86,7 +88,7 @@ impl Engine {
     }
 
     /// The attachments of Pods, the host's own and those that are cut off left out.
-    fn pods(&self) -> impl Iterator<Item = &Attachment> {
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Attachment> {
         self.attachments
             .iter()
             .filter(|attachment| attachment.container != EXPOSED && attachment.fenced.is_none())
@@ -140,7 +142,7 @@ impl Engine {
 }
 
 /// A Pod of this node as policies see it. One that nobody named is called like its container.
-fn local_pod(attachment: &Attachment, node: &str) -> Pod {
+pub(super) fn local_pod(attachment: &Attachment, node: &str) -> Pod {
     let named = |port: &weft_api::attach::NamedPort| {
         let protocol = Protocol::ALL.into_iter().find(|known| known.as_str() == port.protocol)?;
         Some(NamedPort { name: port.name.clone(), protocol, number: port.port })

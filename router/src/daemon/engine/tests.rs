@@ -2,6 +2,7 @@
 
 mod expose;
 mod fence;
+mod objects;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -76,6 +77,7 @@ fn drain(
                     Kind::Attachments => "attachments",
                     Kind::Targets => "targets",
                     Kind::Peers => "peers",
+                    Kind::Heard => "heard",
                 };
                 disk.insert(name, bytes);
                 engine.handle_saved(kind, token, now);
@@ -101,6 +103,7 @@ fn restored(disk: &BTreeMap<&'static str, Vec<u8>>) -> Restored {
             .get("peers")
             .map(|bytes| serde_json::from_slice(bytes).unwrap())
             .unwrap_or_default(),
+        heard: disk.get("heard").cloned(),
     }
 }
 

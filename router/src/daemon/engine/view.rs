@@ -57,16 +57,18 @@ impl Engine {
                 removals: self.removal_list(),
             },
             policy: self.enforcement.status(),
-            warnings: self.warnings(),
+            warnings: self.warnings(now),
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self, now: Time) -> Vec<String> {
         let mut warnings = self.settings.warnings.clone();
         warnings.extend(self.node.warnings());
         warnings.extend(self.data_failure.clone());
         warnings.extend(self.exposure.warning());
         warnings.extend(self.enforcement.warnings());
+        warnings.extend(self.node.clock_warnings(now));
+        warnings.extend(self.objects.warnings());
         warnings.extend(self.own_removal_warning());
         warnings.extend(self.leaving_warning());
         warnings.extend(self.fence_warnings());

@@ -7,6 +7,7 @@
 //! | `gossip` | the snapshot of the gossip node: ring space, allocations, versions | before what it says is sent |
 //! | `attachments` | the Pods' interfaces, JSON | before an ADD is answered |
 //! | `targets` | the targets, JSON | before a `connect` is answered |
+//! | `heard` | policies, namespaces and Pods that other nodes told of | some time after they did |
 //! | `peers` | where the other members were seen last, JSON | when that changes |
 //! | `reset` | what a reset keeps, and the new identity; gone when the reset is finished | before anything is forgotten |
 //!
@@ -85,11 +86,14 @@ pub(super) enum Kind {
     Targets,
     /// Where the other members were seen last.
     Peers,
+    /// What other nodes told of policies, namespaces and Pods.
+    Heard,
 }
 
 impl Kind {
     /// All of them, in the order in which they are written: what others depend on comes first.
-    const ALL: [Self; 4] = [Self::Gossip, Self::Attachments, Self::Targets, Self::Peers];
+    const ALL: [Self; 5] =
+        [Self::Gossip, Self::Attachments, Self::Targets, Self::Peers, Self::Heard];
 
     /// The file's name in the directory, and the kind its header names.
     fn file_name(self) -> &'static str {
@@ -98,6 +102,7 @@ impl Kind {
             Self::Attachments => "attachments",
             Self::Targets => "targets",
             Self::Peers => "peers",
+            Self::Heard => "heard",
         }
     }
 }
