@@ -149,7 +149,7 @@ impl Engine {
         result: Result<Vec<IpNet>, AllocateError>,
         now: Time,
     ) {
-        if self.handle_own_allocated(id, &result, now) {
+        if self.handle_own_allocated(id, &result) {
             return;
         }
         let Some((call, request)) = self.attachments.pending.remove(&id) else { return };
@@ -196,7 +196,7 @@ impl Engine {
         let reply = self.reply_for(attachment.clone());
         self.attachments.insert(attachment);
         self.tell_host_changes();
-        self.save_attachments(call, reply, now);
+        self.save_attachments(call, reply);
     }
 
     /// The host's addresses of the families that a Pod has.
@@ -245,7 +245,7 @@ impl Engine {
         }
         self.tables_changed |= !detached.is_empty();
         self.tell_host_changes();
-        self.save_attachments(call, Reply::Detach(DetachReply { detached }), now);
+        self.save_attachments(call, Reply::Detach(DetachReply { detached }));
         self.settle(now);
     }
 
@@ -279,15 +279,15 @@ impl Engine {
     }
 
     /// Saves the attachments; the answer goes out when they are on disk.
-    pub(super) fn save_attachments(&mut self, call: CallId, reply: Reply, now: Time) {
-        let token = self.write_attachments(now);
+    pub(super) fn save_attachments(&mut self, call: CallId, reply: Reply) {
+        let token = self.write_attachments();
         self.unsaved.entry(token).or_default().push((call, reply));
     }
 
     /// Saves the attachments and answers the token of the write.
-    pub(super) fn write_attachments(&mut self, now: Time) -> u64 {
+    pub(super) fn write_attachments(&mut self) -> u64 {
         self.tables_changed = true;
-        self.tell_pods(now);
+        self.objects.own_pods_changed = true;
         self.tell_policy_changes();
         let bytes = serde_json::to_vec(&self.attachments.list())
             .expect("invariant: maps of strings and numbers are always JSON");

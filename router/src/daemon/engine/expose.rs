@@ -140,7 +140,7 @@ impl Engine {
             self.node.release(&allocation_key(&own.0, &own.1), now);
         }
         let detached = hidden.into_iter().collect();
-        self.save_attachments(call, Reply::Detach(DetachReply { detached }), now);
+        self.save_attachments(call, Reply::Detach(DetachReply { detached }));
         self.settle(now);
     }
 
@@ -217,7 +217,6 @@ impl Engine {
         &mut self,
         id: RequestId,
         result: &Result<Vec<IpNet>, AllocateError>,
-        now: Time,
     ) -> bool {
         if self.exposure.stage != Stage::Allocating(id) {
             return false;
@@ -238,7 +237,7 @@ impl Engine {
                 };
                 info!(ips = join(ips), "the host is exposed");
                 self.attachments.insert(attachment);
-                self.exposure.stage = Stage::Saving(self.write_attachments(now));
+                self.exposure.stage = Stage::Saving(self.write_attachments());
             }
             Err(e) => {
                 self.exposure.stage = Stage::Hidden;

@@ -168,7 +168,7 @@ impl Engine {
         engine.cut_off();
         engine.restore_exposure();
         engine.recall(restored.heard.as_deref(), now);
-        engine.tell_pods(now);
+        engine.objects.own_pods_changed = true;
         engine.tell_policy_changes();
         let targets = match restored.targets {
             Some(saved) if saved.launch == engine.settings.launch_peers => saved.targets,
@@ -279,6 +279,7 @@ impl Engine {
     fn settle(&mut self, now: Time) {
         loop {
             let before = self.outputs.len();
+            self.tell_pods(now);
             while let Some(persist) = self.node.poll_persist() {
                 let (token, bytes) = (persist.token, persist.bytes);
                 self.removals.note_snapshot(token);

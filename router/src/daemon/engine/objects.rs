@@ -33,6 +33,8 @@ pub(super) struct Objects {
     /// The gossip node may hold other objects, or other Pods, than were read last.
     pub(super) changed: bool,
     pub(super) pods_changed: bool,
+    /// This node's own Pods may have changed since the others were told.
+    pub(super) own_pods_changed: bool,
     /// The Pods of this node that others are not told of.
     untold: BTreeSet<String>,
 }
@@ -188,6 +190,9 @@ impl Engine {
 
     /// Tells the other nodes of this one's Pods, as far as they have changed.
     pub(super) fn tell_pods(&mut self, now: Time) {
+        if !std::mem::take(&mut self.objects.own_pods_changed) {
+            return;
+        }
         let node = self.settings.name.to_string();
         let mut pods = BTreeMap::new();
         for attachment in self.pods() {
