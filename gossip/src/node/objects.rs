@@ -156,13 +156,18 @@ impl Node {
         left_out
     }
 
-    /// The Pods of all nodes, each with the node that tells of it and those of its addresses that are
-    /// that node's to give: nobody can pass off another's address as a Pod of its own.
+    /// The Pods of all nodes, each with the node that tells of it and those of its addresses that no
+    /// other node owns: nobody can pass off another's address, or one outside the ranges, as a Pod of
+    /// its own. After a start, before the ring is known again, nobody owns them; nothing can be sent
+    /// there then.
     pub fn pods(&self) -> impl Iterator<Item = (weft_crypto::PeerName, PodInfo)> + '_ {
         self.shared.pods.iter().filter_map(|(origin, pod)| {
             let mut pod = pod.clone();
             let told = pod.addresses.len();
-            pod.addresses.retain(|address| self.ipam.owner_of(*address) == Some(origin));
+            pod.addresses.retain(|address| {
+                let in_ranges = self.config.ranges.iter().any(|range| range.contains(address));
+                in_ranges && self.ipam.owner_of(*address).is_none_or(|owner| owner == origin)
+            });
             (told == 0 || !pod.addresses.is_empty()).then_some((origin, pod))
         })
     }

@@ -336,6 +336,19 @@ fn of_pods_only_what_changed_travels_and_only_own_addresses_count() {
     cluster.nodes[0].set_pods(claim, now);
     cluster.pass(Duration::from_secs(1));
     assert_eq!(cluster.nodes[1].pods().count(), 0);
+    // Nor is a host outside the mesh a Pod.
+    let claim = BTreeMap::from([("x".to_owned(), pod("admin", [192, 0, 2, 1].into()))]);
+    cluster.nodes[0].set_pods(claim, now);
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(cluster.nodes[1].pods().count(), 0);
+
+    // After a start the Pods that were heard of are known before the ring is.
+    cluster.nodes[1].set_pods(BTreeMap::from([("y".into(), pod("web", own(7)))]), now);
+    cluster.pass(Duration::from_secs(20));
+    let heard = cluster.nodes[0].poll_heard().expect("it heard of a Pod");
+    let mut again = start(1, Init::Observer, None);
+    again.recall(&heard, Time::START).unwrap();
+    assert_eq!(again.pods().count(), 1);
 
     // What cannot be told of is answered.
     let long = PodInfo { name: "x".repeat(400), ..pod("p", own(9)) };

@@ -28,7 +28,7 @@ fn told(engine: &mut Engine, disk: &mut BTreeMap<&'static str, Vec<u8>>) -> Opti
         match output {
             Output::Policy { token, state } => {
                 told = Some((*state).clone());
-                engine.handle_policy(token, Ok(()), at(0));
+                engine.handle_policy(enforced(token), at(0));
             }
             Output::Save { kind: Kind::Gossip, token, bytes } => {
                 disk.insert("gossip", bytes);
