@@ -187,6 +187,13 @@ impl Node {
         Some(codec::encode(&records))
     }
 
+    /// The node is about to stop: what was heard and is not on disk is due now.
+    pub fn handle_stopping(&mut self) {
+        if self.shared.heard_at.take().is_some() {
+            self.shared.heard_due = true;
+        }
+    }
+
     /// Takes back what [`Self::poll_heard`] gave. The signatures were checked when it was heard; what is
     /// newer by now is heard again.
     ///

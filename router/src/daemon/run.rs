@@ -308,7 +308,7 @@ impl Running {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         }
         let Parts {
-            engine,
+            mut engine,
             links,
             dataplane,
             writer,
@@ -326,6 +326,9 @@ impl Running {
         drop(self.calls);
         links.shutdown().await;
         dataplane.shutdown();
+        if let Some(heard) = engine.last_heard() {
+            writer.save(Kind::Heard, u64::MAX, heard);
+        }
         writer.finish();
         let end = match self.reset {
             Some(order) => reset(&store, &engine, order).map(|()| End::Reset),

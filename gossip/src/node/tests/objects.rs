@@ -344,7 +344,9 @@ fn of_pods_only_what_changed_travels_and_only_own_addresses_count() {
 
     // After a start the Pods that were heard of are known before the ring is.
     cluster.nodes[1].set_pods(BTreeMap::from([("y".into(), pod("web", own(7)))]), now);
-    cluster.pass(Duration::from_secs(20));
+    cluster.pass(Duration::from_secs(1));
+    while cluster.nodes[0].poll_heard().is_some() {}
+    cluster.nodes[0].handle_stopping();
     let heard = cluster.nodes[0].poll_heard().expect("it heard of a Pod");
     let mut again = start(1, Init::Observer, None);
     again.recall(&heard, Time::START).unwrap();

@@ -80,6 +80,13 @@ impl Engine {
         self.read_objects(now);
     }
 
+    /// What other nodes told and is not on disk yet, for the daemon's last write. Nothing is heard after
+    /// it.
+    pub(in crate::daemon) fn last_heard(&mut self) -> Option<Vec<u8>> {
+        self.node.handle_stopping();
+        self.node.poll_heard()
+    }
+
     /// Writes objects that have been checked, and answers when they are on disk.
     pub(in crate::daemon) fn apply(
         &mut self,
