@@ -10,7 +10,8 @@
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
 //! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
 //! [`restart`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
-//! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must not do: [`ports`].
+//! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
+//! not do: [`ports`], [`policies`].
 
 mod bad_input;
 mod chains;
@@ -29,6 +30,7 @@ mod objects;
 mod partition;
 mod paths;
 mod podman;
+mod policies;
 mod ports;
 mod removal;
 mod restart;
