@@ -165,20 +165,22 @@ lab_cut() {
 
 # lab_shape SHAPE: who can reach whom from here on, whatever is cut and healed later.
 lab_shape() {
-    local shape=$1 host other pairs=() rule
+    local shape=$1 host other pairs=() rule hosts
+    hosts=$(lab_hosts | wc -l)
     case $shape in
     mesh) ;;
-    line | star)
+    line | ring | star)
         for host in $(lab_hosts); do
             for other in $(lab_hosts); do
                 case $shape in
                 line) ((host - other > 1 || other - host > 1)) || continue ;;
+                ring) (((host - other + hosts) % hosts != 1 && (other - host + hosts) % hosts != 1 && host != other)) || continue ;;
                 star) ((host != other && host != 1 && other != 1)) || continue ;;
                 esac
                 pairs+=("\"h$host\" . \"h$other\"")
             done
         done
-        ((${#pairs[@]})) || usage_error "a $shape needs at least three hosts"
+        ((${#pairs[@]})) || usage_error "a $shape needs more hosts: each reaches every other"
         rule="iifname . oifname { $(IFS=,; printf '%s' "${pairs[*]}") } drop"
         ;;
     lossy | lossy=*)
@@ -188,7 +190,7 @@ lab_shape() {
         [[ $percent =~ ^[0-9]{1,2}$ ]] || usage_error "lossy: a loss from 0 to 99 per cent"
         rule="numgen random mod 100 < $percent drop"
         ;;
-    *) usage_error "no shape '$shape': mesh, line, star, lossy[=PERCENT]" ;;
+    *) usage_error "no shape '$shape': mesh, line, ring, star, lossy[=PERCENT]" ;;
     esac
     in_ns "$(switch_ns)" nft delete table bridge weft_shape 2>/dev/null || true
     [[ $shape != mesh ]] || return 0
