@@ -17,7 +17,7 @@ use weft_dataplane::{DataEvent, Dataplane, Tables};
 
 use super::api::{Call, Command, ControlSocket};
 use super::clock::Clock;
-use super::engine::{CallId, Engine, LinkInfo, Output, Reply, Verdict};
+use super::engine::{CallId, Engine, LinkInfo, Output, Reply, TRAFFIC_EVERY, Verdict};
 use super::error::LaunchError;
 use super::host::{Bridge, CutDone, HostDone, Outbound, Scissors};
 use super::links::{LinkEvent, Links, NewLink};
@@ -98,6 +98,8 @@ impl Running {
         self.carry_out();
         // Absent outside of systemd.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        let mut traffic = tokio::time::interval(TRAFFIC_EVERY);
+        traffic.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.reset.is_none() {
             let due = self.parts.engine.poll_timeout();
             let sleep = due.map_or(LONGEST_SLEEP, |time| self.parts.clock.until(time));
@@ -119,6 +121,7 @@ impl Running {
                     self.parts.engine.handle_cut_off(token, result, now);
                 }
                 () = tokio::time::sleep(sleep) => self.on_timeout(),
+                _ = traffic.tick() => self.on_traffic(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -182,6 +185,15 @@ impl Running {
             self.on_data(event);
         }
         self.parts.engine.handle_timeout(self.parts.clock.now());
+    }
+
+    fn on_traffic(&mut self) {
+        let Parts { engine, links, clock, .. } = &mut self.parts;
+        let sessions: Vec<_> = engine
+            .links()
+            .filter_map(|(peer, link)| Some((peer, links.session(link.id)?.sealer.sealed())))
+            .collect();
+        engine.handle_traffic(sessions.into_iter(), clock.now());
     }
 
     fn on_data(&mut self, event: DataEvent) {

@@ -57,7 +57,7 @@ failover_in() {
     for ((host = 1; host <= FAILOVER_HOSTS; host++)); do
         longest=$(failover_kill "$host")
         say "  h$host killed: $longest"
-        worst=$(awk -v a="$worst" -v b="${longest##*worst }" 'BEGIN { print a > b ? a : b }')
+        worst=$(awk -v a="$worst" -v b="${longest##*worst }" 'BEGIN { print (a > b ? a : b) }')
         bench_lab "$FAILOVER_TAG" launch "$host" "h$((host % FAILOVER_HOSTS + 1))"
         failover_ready
         wait_until 60 failover_pings || die "the Pods of a $shape do not all reach each other again"
@@ -107,7 +107,7 @@ failover_kill() {
     for pid in "${pids[@]}"; do wait "$pid" || die "the traffic under h$victim's death could not be measured"; done
     cat -- "$BENCH_WORK"/pause.* | awk '
         { if ($1 > ping) ping = $1; if ($2 > tcp) tcp = $2 }
-        END { printf "ping %.2f, TCP %.2f, worst %.2f\n", ping, tcp, ping > tcp ? ping : tcp }'
+        END { printf "ping %.2f, TCP %.2f, worst %.2f\n", ping, tcp, (ping > tcp ? ping : tcp) }'
 }
 
 clean_up_failover() {

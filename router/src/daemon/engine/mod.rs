@@ -48,6 +48,7 @@ use fence::Fence;
 use objects::Objects;
 pub(super) use output::{CallId, Output, Reply};
 use paths::Paths;
+pub(super) use paths::TRAFFIC_EVERY;
 pub(super) use peers::{LinkInfo, Verdict};
 use peers::{PeerLink, Peers};
 use policy::Enforcement;

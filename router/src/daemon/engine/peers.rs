@@ -55,6 +55,8 @@ pub(in crate::daemon) struct PeerLink {
     pub(super) relay: Option<RelayPath>,
     pub(super) told: Told,
     pub(super) since: Time,
+    /// Packets that the session had sealed when traffic was looked at last.
+    pub(super) sealed: u64,
     boot_id: u64,
     dial_number: u64,
 }
@@ -216,6 +218,7 @@ impl Engine {
             relay: None,
             told: Told::new(now),
             since: now,
+            sealed: 0,
             boot_id: new.boot_id,
             dial_number: new.dial_number,
         };

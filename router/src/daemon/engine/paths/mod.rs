@@ -31,6 +31,12 @@ const CLASS_HOLD: Duration = Duration::from_secs(10);
 /// How long a way through other nodes that died is not tried again.
 const AVOID: Duration = Duration::from_secs(10);
 
+/// How often traffic is looked at.
+pub(in crate::daemon) const TRAFFIC_EVERY: Duration = Duration::from_millis(500);
+
+/// What probes and their answers add to the count in that time, at most, while all is well.
+const QUIET: u64 = 6;
+
 /// What is known of ways beyond the links.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
@@ -176,6 +182,25 @@ impl Engine {
         }
         self.drive_paths(now);
         self.settle(now);
+    }
+
+    /// How many packets the session with each peer has sealed so far; called every [`TRAFFIC_EVERY`]. Paths that carry
+    /// traffic are watched more closely.
+    pub(in crate::daemon) fn handle_traffic(
+        &mut self,
+        sealed: impl Iterator<Item = (PeerName, u64)>,
+        now: Time,
+    ) {
+        for (peer, sealed) in sealed {
+            let Some(link) = self.peers.get_mut(peer) else { continue };
+            let busy = sealed.saturating_sub(link.sealed) > QUIET;
+            link.sealed = sealed;
+            link.direct.handle_traffic(busy, now);
+            if let Some(relay) = &mut link.relay {
+                relay.monitor.handle_traffic(busy, now);
+            }
+        }
+        self.drive_paths(now);
     }
 
     fn direct_changed(&mut self, peer: PeerName, change: Change, now: Time) {

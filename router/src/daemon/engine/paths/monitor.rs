@@ -43,6 +43,10 @@ const BUDGET: u32 = 90;
 const PROBE_LEN: u32 = 41;
 const UDP_LEN: u32 = 8;
 
+/// How often a path that carries traffic is probed, by each end that sends. Nothing beside the traffic, and silence
+/// is noticed in a second, in time for the third repetition of a TCP segment (RFC 6298: after 0.2, 0.6 and 1.4 s).
+const BUSY_EVERY: Duration = Duration::from_millis(300);
+
 /// How often an unconfirmed path is probed.
 const UNCONFIRMED_EVERY: Duration = Duration::from_millis(500);
 
@@ -148,6 +152,8 @@ pub(in crate::daemon::engine) struct Monitor {
     last_asked: Option<Time>,
     quality: Quality,
     doublings: u32,
+    /// Whether this end sends traffic along the path.
+    busy: bool,
 }
 
 impl Monitor {
@@ -163,6 +169,7 @@ impl Monitor {
             last_asked: None,
             quality: Quality::default(),
             doublings: 0,
+            busy: false,
         }
     }
 
@@ -212,6 +219,7 @@ impl Monitor {
                 UNCONFIRMED_EVERY
             }
             State::Unconfirmed { .. } => LONG_DEAD_EVERY,
+            State::Alive { .. } if self.busy => BUSY_EVERY,
             // The peer's turn comes first.
             State::Alive { .. } => 2 * self.interval,
             State::Suspect { .. } => SUSPECT_EVERY,
@@ -263,7 +271,7 @@ impl Monitor {
                 let crossed = self.last_asked.is_some_and(|at| now.since(at) < self.interval / 2);
                 if urgent {
                     self.doubt(since, now);
-                } else if !crossed || self.end == End::Low {
+                } else if !self.busy && (!crossed || self.end == End::Low) {
                     // It is this end's turn now. Where both asked at once, it is the low end's.
                     self.next = now + self.interval;
                 }
@@ -284,7 +292,16 @@ impl Monitor {
             End::Low => Duration::ZERO,
             End::High => LATENESS / 2,
         };
-        self.begin(State::Alive { since }, now + self.interval + grace);
+        let pause = if self.busy { BUSY_EVERY } else { self.interval + grace };
+        self.begin(State::Alive { since }, now + pause);
+    }
+
+    /// Whether this end sends traffic along the path, as of now.
+    pub(in crate::daemon::engine) fn handle_traffic(&mut self, busy: bool, now: Time) {
+        if busy && !self.busy && matches!(self.state, State::Alive { .. }) {
+            self.next = self.next.min(now + BUSY_EVERY);
+        }
+        self.busy = busy;
     }
 
     /// When [`Monitor::handle_timeout`] or a question is due next.

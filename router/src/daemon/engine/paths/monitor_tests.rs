@@ -197,3 +197,25 @@ fn a_path_that_is_never_answered_stays_unconfirmed_and_bounded() {
     assert_eq!(wire.ends[0].asked.len(), MAX_ASKED);
     assert_eq!(wire.ends[0].quality().loss_percent(), Some(100));
 }
+
+#[test]
+fn silence_under_traffic_is_noticed_in_a_second() {
+    for busy in [[true, true], [true, false], [false, true]] {
+        for delay in [MS / 10, 10 * MS] {
+            for begin in (20_000..22_000).step_by(47) {
+                let cut = Time::from_start(begin * MS);
+                let mut wire = Wire::new(delay, V4, |_, now| now < cut);
+                for (end, busy) in wire.ends.iter_mut().zip(busy) {
+                    end.handle_traffic(busy, Time::START);
+                }
+                wire.run(begin * MS + Duration::from_secs(6));
+                let downs = wire.downs();
+                assert_eq!(downs.len(), 2, "{busy:?} {delay:?}: {downs:?}");
+                for (at, end) in downs.into_iter().filter(|(_, end)| busy[*end]) {
+                    let took = at.since(cut);
+                    assert!(took <= 1050 * MS + 4 * delay, "end {end}, {delay:?}: {took:?}");
+                }
+            }
+        }
+    }
+}
