@@ -138,15 +138,20 @@ impl Engine {
                 ask(&mut link.direct, Path::Direct(address));
             }
             if let Some(relay) = &mut link.relay {
-                relayed.extend(relay.monitor.handle_timeout(now).map(|change| (peer, change)));
+                let change = relay.monitor.handle_timeout(now);
+                relayed.extend(change.map(|change| (peer, Arc::clone(&relay.route), change)));
                 ask(&mut relay.monitor, Path::Relay(Arc::clone(&relay.route)));
             }
         }
         for (peer, change) in direct {
             self.direct_changed(peer, change, now);
         }
-        for (peer, change) in relayed {
-            self.relayed_changed(peer, change, now);
+        for (peer, route, change) in relayed {
+            // The death of a neighbour may have moved the link to another way already.
+            let link = self.peers.get_mut(peer);
+            if link.is_some_and(|link| link.relay.as_ref().is_some_and(|r| r.route == route)) {
+                self.relayed_changed(peer, change, now);
+            }
         }
         if self.paths.check.is_some_and(|at| at <= now) {
             self.paths.stale = true;
