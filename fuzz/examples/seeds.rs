@@ -13,7 +13,7 @@ use std::time::Duration;
 use weft_crypto::{Identity, Role, SessionKeys, Suite};
 use weft_fuzz_targets::{TARGETS, dataplane};
 use weft_gossip::ipam::{Init, Request};
-use weft_gossip::{Config, LinkState, Node, Time, fuzzing};
+use weft_gossip::{Config, LinkState, Node, Time, Written, fuzzing};
 
 fn main() -> io::Result<()> {
     let mut seeds: BTreeMap<&str, Vec<Vec<u8>>> = BTreeMap::new();
@@ -183,7 +183,8 @@ fn gossip(seeds: &mut BTreeMap<&str, Vec<Vec<u8>>>) {
             nodes[from].handle_timeout(now);
             while let Some(persist) = nodes[from].poll_persist() {
                 nodes[from].persisted(persist.token, now);
-                snapshots.push(persist.bytes);
+                let (Written::Snapshot(bytes) | Written::Append(bytes)) = persist.what;
+                snapshots.push(bytes);
             }
             while let Some(transmit) = nodes[from].poll_transmit() {
                 for (kind, value) in fuzzing::values(&transmit.bytes) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_crypto::Identity;
 use weft_gossip::ipam::{Init, Request};
-use weft_gossip::{Config, Key, Kind, LinkState, Node, Time, fuzzing};
+use weft_gossip::{Config, Key, Kind, LinkState, Node, Saved, Time, fuzzing};
 
 const US: [u8; 32] = [1; 32];
 const THEM: [u8; 32] = [2; 32];
@@ -26,7 +26,7 @@ fn config() -> Config {
     }
 }
 
-fn new(restored: Option<&[u8]>) -> Option<Node> {
+fn new(restored: Option<&Saved>) -> Option<Node> {
     let identity = Arc::new(Identity::from_seed(US));
     Node::new(config(), identity, [3; 32], restored, Time::from_start(Duration::ZERO)).ok()
 }
@@ -99,11 +99,17 @@ pub(crate) fn record(data: &[u8]) {
     }
 }
 
-/// Bytes as the file of a restarted node: refused, or a node that goes on.
+/// Bytes as the snapshot of a restarted node, and as a change behind a sound one: refused, or a node
+/// that goes on.
 pub(crate) fn restore(data: &[u8]) {
-    let Some(mut node) = new(Some(data)) else { return };
-    let now = Time::from_start(Duration::from_secs(1));
-    node.handle_timeout(now);
-    drain(&mut node, now);
-    let _ = (node.members(), node.candidates(), node.routes(), node.removals());
+    let alone = Saved { snapshot: data.to_vec(), appended: Vec::new() };
+    let behind =
+        new(None).map(|node| Saved { snapshot: node.snapshot(), appended: vec![data.to_vec()] });
+    for saved in behind.into_iter().chain([alone]) {
+        let Some(mut node) = new(Some(&saved)) else { continue };
+        let now = Time::from_start(Duration::from_secs(1));
+        node.handle_timeout(now);
+        drain(&mut node, now);
+        let _ = (node.members(), node.candidates(), node.routes(), node.removals());
+    }
 }

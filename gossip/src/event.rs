@@ -17,14 +17,43 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
-/// A snapshot to be made durable. It holds everything, so only the newest one matters.
+/// Something to be made durable, in the order in which it comes out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persist {
     /// What to pass to [`crate::Node::persisted`] when the bytes are safe on disk. Tokens grow;
     /// a token stands for all smaller ones.
     pub token: u64,
-    /// What to pass to [`crate::Node::new`] after a restart.
-    pub bytes: Vec<u8>,
+    /// What to write.
+    pub what: Written,
+}
+
+/// What is written to the disk at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// All that a node must know after a restart: what was written before is not needed any more.
+    Snapshot(Vec<u8>),
+    /// A change. It belongs behind what was written before, and is as large as what changed.
+    Append(Vec<u8>),
+}
+
+/// What is on the disk: a snapshot and what was appended to it, to be passed to
+/// [`crate::Node::new`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// The newest snapshot.
+    pub snapshot: Vec<u8>,
+    /// What came after it, oldest first.
+    pub appended: Vec<Vec<u8>>,
+}
+
+impl Saved {
+    /// Writes what came next.
+    pub fn write(&mut self, what: Written) {
+        match what {
+            Written::Snapshot(snapshot) => *self = Self { snapshot, appended: Vec::new() },
+            Written::Append(change) => self.appended.push(change),
+        }
+    }
 }
 
 /// Something the owner of a node acts on.

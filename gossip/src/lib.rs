@@ -38,7 +38,7 @@ pub use crate::{
     config::Config,
     connect::{Attempt, AttemptState, Connector, ConnectorConfig, DialError, Endpoint, Retry},
     error::{MessageError, RestoreError},
-    event::{Event, Persist, Transmit},
+    event::{Event, Persist, Saved, Transmit, Written},
     membership::{LinkState, LinkView, Member},
     node::Node,
     objects::types::{ObjectError, ObjectKey, ObjectView, PodInfo, PodPort, Stamp, WriteId},

@@ -96,7 +96,12 @@ pub(crate) const PUSH_TO_ALL: usize = 8;
 /// before reaching a given node with a probability of about two per cent.
 pub(crate) const PUSH_FANOUT: usize = 4;
 
-/// Versions reserved by one write of the snapshot: changes of links then cost no write of their
+/// Own records that wait for the disk, from which on one that is replaced waits no longer: so the queue
+/// holds no more than this and one record per key, however long a disk is stuck. A plain choice, far
+/// above what waits for a disk that works.
+pub(crate) const MAX_STAGED: usize = 64;
+
+/// Versions reserved by one write to the disk: changes of links then cost no write of their
 /// own.
 pub(crate) const VERSION_BLOCK: u64 = 1000;
 

@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 use weft_crypto::{Identity, PeerName};
 use weft_gossip::{
-    Config, Connector, ConnectorConfig, Node, RestoreError, Time,
+    Config, Connector, ConnectorConfig, Node, RestoreError, Saved, Time, Written,
     ipam::{Init, IpamSnapshot, RequestId, Space},
 };
 
@@ -20,13 +20,21 @@ use crate::CrashPoint;
 /// How long freed addresses rest.
 pub(crate) const COOL_DOWN: Duration = Duration::from_secs(3);
 
-/// Bytes on a disk, or on their way there.
+/// What is on a disk.
+#[derive(Clone)]
+pub(crate) struct Disk {
+    pub(crate) saved: Saved,
+    /// What the daemon said of its space then.
+    pub(crate) space: Space,
+}
+
+/// Something on its way to a disk.
 #[derive(Clone)]
 pub(crate) struct Write {
     /// Of which life of the daemon.
     pub(crate) incarnation: u64,
     pub(crate) token: u64,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) what: Written,
     /// What the daemon said of its space then.
     pub(crate) space: Space,
     /// Where the machine stops.
@@ -49,9 +57,9 @@ pub(crate) struct Host {
     pub(crate) targets: BTreeSet<String>,
     pub(crate) init: Init,
     pub(crate) ranges: Vec<IpNet>,
-    /// What survives a crash: the newest write that was finished.
-    pub(crate) disk: Option<Write>,
-    /// Writes under way.
+    /// What survives a crash: the writes that were finished.
+    pub(crate) disk: Option<Disk>,
+    /// Writes under way, oldest first.
     pub(crate) writing: Vec<Write>,
     /// The daemon, while it runs.
     pub(crate) daemon: Option<Daemon>,
@@ -139,7 +147,7 @@ impl Host {
         match (&self.daemon, &self.seen) {
             (Some(_), Some(seen)) => Some(&seen.space),
             (Some(_), None) => None,
-            (None, _) => self.disk.as_ref().map(|write| &write.space),
+            (None, _) => self.disk.as_ref().map(|disk| &disk.space),
         }
     }
 
@@ -169,7 +177,7 @@ impl Host {
             targets: self.targets.len(),
             cool_down: COOL_DOWN,
         };
-        let disk = self.disk.as_ref().map(|write| write.bytes.as_slice());
+        let disk = self.disk.as_ref().map(|disk| &disk.saved);
         // Each life of the daemon counts its own time.
         let begin = Time::START;
         let node = Node::new(config, Arc::clone(&self.identity), seed, disk, begin)?;
@@ -184,11 +192,14 @@ impl Host {
             started: now,
             leapt: Duration::ZERO,
         });
-        // Tokens start anew with each life of the daemon.
-        if let Some(write) = &mut self.disk {
-            write.token = 0;
-        }
         Ok(())
+    }
+
+    /// A write is finished, and so are those before it.
+    pub(crate) fn finish_write(&mut self, write: Write) {
+        let mut saved = self.disk.take().map(|disk| disk.saved).unwrap_or_default();
+        saved.write(write.what);
+        self.disk = Some(Disk { saved, space: write.space });
     }
 
     /// The data directory is gone, and with it the identity.

@@ -30,6 +30,7 @@ impl Ipam {
             assert!(self.local.holder(place, *number).is_some(), "{ip} is kept and in use");
             assert!(!self.own.owned.contains(*number), "{ip} is kept and not owned");
         }
+        self.local.check_taken();
         let listed: usize = self.local.iter().map(|(_, numbers)| numbers.len()).sum();
         assert_eq!(held, listed, "no address is listed twice");
         for number in self.local.cooling() {

@@ -1,8 +1,8 @@
 //! Which of the own addresses are in use, and which were lately.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{spans::SpanSet, universe::Range};
+use super::{spans::SpanSet, universe::Range, wire::Span};
 use crate::Time;
 
 /// The addresses of one range that cannot be handed out.
@@ -12,10 +12,34 @@ struct Busy {
     held: BTreeMap<u128, String>,
     /// Address to the time at which it is free.
     cooling: BTreeMap<u128, Time>,
+    /// Both, as spans, so that a free address is found without a walk over all that are not.
+    taken: SpanSet,
+}
+
+impl Busy {
+    fn take(&mut self, number: u128) {
+        if !self.taken.contains(number) {
+            self.taken.insert(Span { start: number, end: number, version: 0 });
+        }
+    }
+
+    fn give_back(&mut self, number: u128) {
+        self.taken.remove(number, number);
+    }
+}
+
+/// What has changed since it was asked for last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changed {
+    /// Owners who got or lost addresses.
+    pub(super) keys: BTreeSet<String>,
+    /// Addresses that began or ceased to cool.
+    pub(super) cooling: BTreeSet<u128>,
 }
 
 /// Who holds what on this node. Invariants: `held` of all ranges and `by_key` say the same; no
-/// address is both held and cooling; `queue` has an entry for each cooling address.
+/// address is both held and cooling; `taken` is both together; `queue` has an entry for each
+/// cooling address.
 #[derive(Clone, Debug)]
 pub(super) struct Local {
     /// By place of the range.
@@ -23,12 +47,13 @@ pub(super) struct Local {
     by_key: BTreeMap<String, Vec<u128>>,
     /// When cooling ends, in order; an entry whose time is not that of the address is stale.
     queue: VecDeque<(Time, usize, u128)>,
+    changed: Changed,
 }
 
 impl Local {
     pub(super) fn new(ranges: usize) -> Self {
         let busy = vec![Busy::default(); ranges];
-        Self { busy, by_key: BTreeMap::new(), queue: VecDeque::new() }
+        Self { busy, by_key: BTreeMap::new(), queue: VecDeque::new(), changed: Changed::default() }
     }
 
     /// What `key` holds, in the order of the request.
@@ -69,6 +94,27 @@ impl Local {
         self.busy.iter().flat_map(|busy| busy.cooling.keys().copied())
     }
 
+    /// Panics unless `taken` is what is held or cools.
+    pub(super) fn check_taken(&self) {
+        for busy in &self.busy {
+            let mut taken = SpanSet::default();
+            for &number in busy.held.keys().chain(busy.cooling.keys()) {
+                taken.insert(Span { start: number, end: number, version: 0 });
+            }
+            assert_eq!(busy.taken, taken, "what is taken is what is held or cools");
+        }
+    }
+
+    /// Whether an address cools.
+    pub(super) fn is_cooling(&self, number: u128) -> bool {
+        self.busy.iter().any(|busy| busy.cooling.contains_key(&number))
+    }
+
+    /// What has changed since the last call.
+    pub(super) fn take_changed(&mut self) -> Changed {
+        std::mem::take(&mut self.changed)
+    }
+
     /// When which addresses are cool.
     pub(super) fn cooling_times(&self) -> impl Iterator<Item = (u128, Time)> {
         self.busy.iter().flat_map(|busy| busy.cooling.iter().map(|(&n, &at)| (n, at)))
@@ -85,10 +131,14 @@ impl Local {
     pub(super) fn hold(&mut self, key: &str, numbers: &[(usize, u128)]) {
         for &(range, number) in numbers {
             if let Some(busy) = self.busy.get_mut(range) {
-                busy.cooling.remove(&number);
+                if busy.cooling.remove(&number).is_some() {
+                    self.changed.cooling.insert(number);
+                }
                 busy.held.insert(number, key.to_owned());
+                busy.take(number);
             }
         }
+        self.changed.keys.insert(key.to_owned());
         self.by_key.insert(key.to_owned(), numbers.iter().map(|&(_, number)| number).collect());
     }
 
@@ -99,9 +149,13 @@ impl Local {
             for (range, busy) in self.busy.iter_mut().enumerate() {
                 if busy.held.remove(&number).is_some() {
                     busy.cooling.insert(number, until);
+                    self.changed.cooling.insert(number);
                     self.queue.push_back((until, range, number));
                 }
             }
+        }
+        if !numbers.is_empty() {
+            self.changed.keys.insert(key.to_owned());
         }
         numbers
     }
@@ -110,6 +164,8 @@ impl Local {
     pub(super) fn cool(&mut self, range: usize, number: u128, until: Time) {
         if let Some(busy) = self.busy.get_mut(range) {
             busy.cooling.insert(number, until);
+            busy.take(number);
+            self.changed.cooling.insert(number);
             self.queue.push_back((until, range, number));
         }
     }
@@ -117,7 +173,13 @@ impl Local {
     /// Drops cooling addresses that are not owned.
     pub(super) fn forget_outside(&mut self, owned: &SpanSet) {
         for busy in &mut self.busy {
-            busy.cooling.retain(|&number, _| owned.contains(number));
+            let outside: Vec<u128> =
+                busy.cooling.keys().copied().filter(|&number| !owned.contains(number)).collect();
+            for number in outside {
+                busy.cooling.remove(&number);
+                busy.give_back(number);
+                self.changed.cooling.insert(number);
+            }
         }
     }
 
@@ -131,6 +193,8 @@ impl Local {
             let busy = self.busy.get_mut(range);
             if let Some(busy) = busy.filter(|busy| busy.cooling.get(&number) == Some(&until)) {
                 busy.cooling.remove(&number);
+                busy.give_back(number);
+                self.changed.cooling.insert(number);
                 any = true;
             }
         }
@@ -152,15 +216,11 @@ impl Local {
         let busy = self.busy.get(place)?;
         owned.clipped(low, high).find_map(|span| {
             let mut candidate = span.start;
-            let mut held = busy.held.range(candidate..=span.end).map(|(&n, _)| n).peekable();
-            let mut cooling = busy.cooling.range(candidate..=span.end).map(|(&n, _)| n).peekable();
-            loop {
-                let taken = held.next_if_eq(&candidate).or_else(|| cooling.next_if_eq(&candidate));
-                if taken.is_none() {
-                    return (candidate <= span.end).then_some(candidate);
-                }
-                candidate += 1;
+            // Two spans are never adjacent, so what follows one is free.
+            if let Some(taken) = busy.taken.covering(candidate, candidate) {
+                candidate = taken.end.checked_add(1)?;
             }
+            (candidate <= span.end).then_some(candidate)
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The rules and the argument why no address has two owners are in `docs/ipam.md`.
 
+mod change;
 mod check;
 mod consensus;
 mod donate;
@@ -44,9 +45,9 @@ pub use self::{
         OwnerView, Publish, RemovalView, RemoveError, Request, RequestId, Route, Waiting,
     },
     wire::{
-        Ack, Ballot, Founding, Grant, Heal, IpamSnapshot, Paxos, RangeWant, RawName, RawRange,
-        Refusal, RingId, SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone, View,
-        ViewId, Want, Weight,
+        Ack, Ballot, Founding, Grant, Heal, IpamChange, IpamSnapshot, Paxos, RangeWant, RawName,
+        RawRange, Refusal, RingId, SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone,
+        View, ViewId, Want, Weight,
     },
 };
 use crate::Time;
@@ -105,6 +106,8 @@ pub struct Ipam {
     publish_paxos: bool,
     told_paxos: bool,
     dirty: bool,
+    /// The form of what [`Ipam::change`] told last, but for who holds what.
+    told: Vec<u8>,
     stats: IpamStats,
 }
 
@@ -447,6 +450,14 @@ impl Ipam {
     /// All that must survive a crash.
     pub fn snapshot(&self) -> IpamSnapshot {
         self.save()
+    }
+
+    /// What changed since the last call; the first time, since [`Ipam::new`], in no way that could
+    /// be used: keep an [`Ipam::snapshot`] then.
+    ///
+    /// [`IpamSnapshot::changed_by`] with it and all before makes the snapshot of this moment.
+    pub fn change(&mut self) -> IpamChange {
+        self.take_change()
     }
 
     /// Whether [`Ipam::snapshot`] must be made durable again; true once after each change.

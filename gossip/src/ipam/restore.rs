@@ -98,6 +98,7 @@ impl Ipam {
             publish_space: false,
             publish_want: false,
             dirty: false,
+            told: Vec::new(),
             stale: true,
             own,
             founded: saved.founded,
@@ -176,20 +177,24 @@ impl Ipam {
 
     /// See [`Ipam::snapshot`].
     pub(super) fn save(&self) -> IpamSnapshot {
-        IpamSnapshot::V1(SnapshotV1 {
+        let allocations =
+            self.local.iter().map(|(key, numbers)| (key.to_owned(), numbers.to_vec())).collect();
+        let cooling = self.local.cooling().collect();
+        IpamSnapshot::V1(SnapshotV1 { allocations, cooling, ..self.save_rest() })
+    }
+
+    /// All but who holds what.
+    pub(super) fn save_rest(&self) -> SnapshotV1 {
+        SnapshotV1 {
             space: self.space(),
-            allocations: self
-                .local
-                .iter()
-                .map(|(key, numbers)| (key.to_owned(), numbers.to_vec()))
-                .collect(),
-            cooling: self.local.cooling().collect(),
+            allocations: Vec::new(),
+            cooling: Vec::new(),
             served: self.served.iter().map(|(name, seq)| (*name.as_bytes(), *seq)).collect(),
             want_seq: self.asking.seq,
             founded: self.founded,
             paxos: self.consensus.as_ref().map(|consensus| consensus.mine().clone()),
             removals: self.removals.save(),
-        })
+        }
     }
 
     /// The own record.

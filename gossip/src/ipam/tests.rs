@@ -131,7 +131,7 @@ impl World {
         let host = &mut self.hosts[index];
         host.ipam.check_invariants();
         if host.ipam.dirty() && self.fault != Some(Fault::NoWrite) {
-            host.disk = Some(host.ipam.snapshot());
+            write(host);
         }
         while let Some(publish) = host.ipam.poll_publish() {
             match publish {
@@ -298,4 +298,17 @@ impl World {
             assert!(a.1 < b.0, "owned twice: {a:?} {b:?}");
         }
     }
+}
+
+/// Appends what changed to the disk, and sees that this is as good as all of it anew.
+fn write(host: &mut Host) {
+    let change = host.ipam.change();
+    let IpamSnapshot::V1(mut whole) = host.ipam.snapshot();
+    whole.cooling.sort_unstable();
+    let disk = match host.disk.take() {
+        Some(disk) => disk.changed_by([change.clone(), change]),
+        None => IpamSnapshot::V1(whole.clone()),
+    };
+    assert_eq!(disk, IpamSnapshot::V1(whole));
+    host.disk = Some(disk);
 }

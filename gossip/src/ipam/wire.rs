@@ -259,6 +259,18 @@ pub enum IpamSnapshot {
     V1(SnapshotV1),
 }
 
+/// What changed since an [`IpamSnapshot`] or the change before. As large as what changed, however
+/// much is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct IpamChange {
+    /// All but who holds what, where that changed: a snapshot that lists no addresses.
+    pub rest: Option<IpamSnapshot>,
+    /// Owners, and which addresses they hold: none if they hold nothing any more.
+    pub held: Vec<(String, Vec<u128>)>,
+    /// Addresses, and whether they cool.
+    pub cooling: Vec<(u128, bool)>,
+}
+
 /// The first form of [`IpamSnapshot`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct SnapshotV1 {

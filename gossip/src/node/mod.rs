@@ -23,7 +23,7 @@ use weft_crypto::{Identity, PeerName};
 
 use self::{objects::Shared, own::Own, views::Views};
 use crate::{
-    Config, Event, MessageError, Persist, RestoreError, Stats, Time, Transmit,
+    Config, Event, MessageError, Persist, RestoreError, Saved, Stats, Time, Transmit,
     ipam::{AllocateError, HealError, Healing, Ipam, IpamConfig, RemoveError, Request, RequestId},
     limits::{LINKS_DELAY, SYNC_INTERVAL},
     membership::{LinkState, canonical},
@@ -40,17 +40,19 @@ use crate::{
 /// `handle_*` methods, [`Self::allocate`], [`Self::cancel`], [`Self::release`] and
 /// [`Self::persisted`]. After each input, drain the outputs **in this order**, each until `None`:
 ///
-/// 1. [`Self::poll_persist`]: write the bytes to disk, and call [`Self::persisted`] when they are safe
-///    there. This may take its time; nothing else has to wait for it.
-/// 2. [`Self::poll_transmit`]: send to the neighbour, in order. What depends on a snapshot is kept
+/// 1. [`Self::poll_persist`]: write the bytes to disk, in this order, and call [`Self::persisted`] when
+///    they are safe there. This may take its time; nothing else has to wait for it.
+/// 2. [`Self::poll_transmit`]: send to the neighbour, in order. What depends on the disk is kept
 ///    inside until that is persisted, so everything that comes out may leave at once.
 /// 3. [`Self::poll_event`]: act on it. Outcomes of allocations are kept back in the same way.
 ///
 /// Then sleep until the next input, or until [`Self::poll_timeout`], and call
 /// [`Self::handle_timeout`]. Time must not go backwards.
 ///
-/// After a crash, [`Self::new`] with the newest bytes that were safe on disk makes a node that keeps
-/// every promise the former one made. Nothing else has to survive.
+/// After a crash, [`Self::new`] with what was safe on disk makes a node that keeps every promise the
+/// former one made. Nothing else has to survive. What was written last may be missing, if
+/// [`Self::persisted`] was not called for it. [`Self::snapshot`] takes the place of all that was written,
+/// when that has grown long.
 pub struct Node {
     name: PeerName,
     identity: Arc<Identity>,
@@ -69,7 +71,7 @@ pub struct Node {
     topology_changed: bool,
     /// Records to push: what, and who need not be told because it came from there.
     fresh: Vec<(Arc<Record>, Option<PeerName>)>,
-    /// Outcomes, each with the token of the snapshot it depends on.
+    /// Outcomes, each with the token of the write it depends on.
     outcomes: VecDeque<(u64, RequestId, Result<Vec<IpNet>, AllocateError>)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -101,23 +103,23 @@ struct Timers {
 
 impl Node {
     /// A node that starts. `seed` must differ between nodes and between starts; `restored` is the
-    /// newest snapshot that was persisted.
+    /// what was persisted.
     ///
     /// # Errors
-    /// The snapshot does not belong here or cannot be used, or the ranges cannot. See
+    /// What was persisted does not belong here or cannot be used, or the ranges cannot. See
     /// [`RestoreError`].
     pub fn new(
         config: Config,
         identity: Arc<Identity>,
         seed: [u8; 32],
-        restored: Option<&[u8]>,
+        restored: Option<&Saved>,
         now: Time,
     ) -> Result<Self, RestoreError> {
         let name = identity.name();
         let mut rng = ChaCha8Rng::from_seed(seed);
         let mut ipam_seed = [0; 32];
         rng.fill_bytes(&mut ipam_seed);
-        let restored = restored.map(|bytes| own::restore(bytes, name)).transpose()?;
+        let restored = restored.map(|saved| own::restore(saved, name)).transpose()?;
         let (own, ceiling, records, ipam) = match restored {
             Some(restored) => {
                 let own = Own::restored(&restored);
@@ -276,12 +278,18 @@ impl Node {
             .min()
     }
 
-    /// The next snapshot to make durable.
+    /// What to make durable next.
     pub fn poll_persist(&mut self) -> Option<Persist> {
-        self.own.poll_persist(self.name, &self.store, &self.ipam)
+        self.own.poll_persist(self.name, &self.store, &mut self.ipam)
     }
 
-    /// The snapshot of that token, and so of all smaller ones, is safe on disk.
+    /// All that must survive at this moment. It may take the place of everything that
+    /// [`Self::poll_persist`] gave so far; what that gives later belongs behind it. Nothing waits for it.
+    pub fn snapshot(&self) -> Vec<u8> {
+        self.own.snapshot(self.name, &self.store, &self.ipam)
+    }
+
+    /// What came out with that token, and with all smaller ones, is safe on disk.
     pub fn persisted(&mut self, token: u64, now: Time) {
         self.own.persisted(token);
         self.settle(now);
@@ -312,6 +320,13 @@ impl Node {
         let id = self.ipam.allocate(key, request, deadline, now);
         self.settle(now);
         id
+    }
+
+    /// The requests that are decided and wait for the disk, with their outcomes: what depends on them
+    /// can be written together with them. Nobody may be told before the [`Event::Allocated`], which
+    /// may still turn out otherwise.
+    pub fn decided(&self) -> impl Iterator<Item = (RequestId, &Result<Vec<IpNet>, AllocateError>)> {
+        self.outcomes.iter().map(|(_, id, result)| (*id, result))
     }
 
     /// Nobody waits for that request any more. It has no outcome then, unless that is out already.

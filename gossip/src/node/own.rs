@@ -10,15 +10,15 @@ use weft_crypto::PeerName;
 
 use super::Node;
 use crate::{
-    DecodeError, Event, Persist, RestoreError, Time, codec,
-    ipam::{Ipam, IpamSnapshot, Publish, Space},
-    limits::VERSION_BLOCK,
+    DecodeError, Event, Persist, RestoreError, Saved, Time, Written, codec,
+    ipam::{Ipam, IpamChange, IpamSnapshot, Publish, Space},
+    limits::{MAX_STAGED, VERSION_BLOCK},
     membership::{LinkInfo, Links, NodeInfo, cut_text},
     record::{Key, Kind, Record, SignedRecord},
     store::Store,
 };
 
-/// What is written to disk: all that a node must know after a crash.
+/// All that a node must know after a crash.
 #[derive(Debug, Encode, Decode)]
 struct Snapshot {
     name: [u8; 32],
@@ -29,33 +29,51 @@ struct Snapshot {
     ipam: IpamSnapshot,
 }
 
-/// A snapshot that belongs to this node.
+/// What has changed of a [`Snapshot`].
+#[derive(Debug, Encode, Decode)]
+struct Change {
+    ceiling: u64,
+    /// The own records that depend on `ipam` and were not written before.
+    records: Vec<SignedRecord>,
+    ipam: IpamChange,
+}
+
+/// What was saved, and belongs to this node.
 pub(super) struct Restored {
     pub(super) ceiling: u64,
     pub(super) records: Vec<Record>,
     pub(super) ipam: IpamSnapshot,
 }
 
-/// Reads a snapshot.
+/// Reads a snapshot and the changes after it.
 ///
 /// # Errors
-/// It is malformed, another node's, or a record in it does not hold.
-pub(super) fn restore(bytes: &[u8], name: PeerName) -> Result<Restored, RestoreError> {
-    let snapshot: Snapshot = codec::decode_snapshot(bytes)?;
-    let saved = PeerName::from_bytes(snapshot.name);
-    if saved != name {
-        return Err(RestoreError::OtherIdentity { saved, identity: name });
+/// One of them is malformed, the snapshot is another node's, or a record does not hold.
+pub(super) fn restore(saved: &Saved, name: PeerName) -> Result<Restored, RestoreError> {
+    let mut snapshot: Snapshot = codec::decode_snapshot(&saved.snapshot)?;
+    let owner = PeerName::from_bytes(snapshot.name);
+    if owner != name {
+        return Err(RestoreError::OtherIdentity { saved: owner, identity: name });
     }
-    let mut records = Vec::new();
+    let mut changes = Vec::new();
+    for bytes in &saved.appended {
+        let change: Change = codec::decode_snapshot(bytes)?;
+        snapshot.ceiling = snapshot.ceiling.max(change.ceiling);
+        snapshot.records.extend(change.records);
+        changes.push(change.ipam);
+    }
+    let mut records: BTreeMap<Key, Record> = BTreeMap::new();
     for signed in snapshot.records {
         let record = Record::decode(signed)?;
         record.verify()?;
         if record.origin() != name {
             return Err(RestoreError::OtherIdentity { saved: record.origin(), identity: name });
         }
-        records.push(record);
+        // Of one key the newest, which comes last.
+        records.insert(record.key().clone(), record);
     }
-    Ok(Restored { ceiling: snapshot.ceiling, records, ipam: snapshot.ipam })
+    let ipam = snapshot.ipam.changed_by(changes);
+    Ok(Restored { ceiling: snapshot.ceiling, records: records.into_values().collect(), ipam })
 }
 
 /// Reads the records of others that a node left on its disk.
@@ -71,19 +89,21 @@ pub(super) fn read_heard(bytes: &[u8]) -> Result<Vec<Arc<Record>>, DecodeError> 
 ///
 /// A version is used once: the disk holds a ceiling that no used version is above, and it is raised by
 /// a block at a time. Records wait in one queue, so that they enter the store in the order of their
-/// versions; each waits for the snapshot it depends on.
+/// versions; each waits for the write it depends on.
 #[derive(Debug)]
 pub(super) struct Own {
     next_version: u64,
     /// The ceiling that is on disk.
     ceiling: u64,
-    /// The ceilings of the snapshots that are on their way to the disk, by token.
+    /// The ceilings of the writes that are on their way to the disk, by token.
     ceilings: VecDeque<(u64, u64)>,
     staged: VecDeque<Staged>,
-    /// The token of the next snapshot.
+    /// The token of the next write.
     next_token: u64,
     persisted: u64,
     persist_needed: bool,
+    /// The versions of the records that were written in this life; `None` before its snapshot.
+    written: Option<BTreeMap<Key, u64>>,
     /// The neighbours that are known not to hold own records that the disk forgot; all others as well
     /// if `None`, because there was no disk to forget.
     checked: Option<BTreeSet<PeerName>>,
@@ -91,7 +111,7 @@ pub(super) struct Own {
 
 #[derive(Debug)]
 struct Staged {
-    /// The snapshot that must be on disk before; 0 is none.
+    /// The write that must be on disk before; 0 is none.
     token: u64,
     record: Arc<Record>,
 }
@@ -106,6 +126,7 @@ impl Own {
             next_token: 1,
             persisted: 0,
             persist_needed: false,
+            written: None,
             checked: None,
         }
     }
@@ -132,7 +153,7 @@ impl Own {
         self.next_token
     }
 
-    /// The token that what exists at this moment is covered by: that of the snapshot still to be made,
+    /// The token that what exists at this moment is covered by: that of the write still to be made,
     /// or of the last one made.
     pub(super) fn covering_token(&self) -> u64 {
         if self.persist_needed { self.next_token } else { self.next_token - 1 }
@@ -151,30 +172,63 @@ impl Own {
         &mut self,
         name: PeerName,
         store: &Store,
-        ipam: &Ipam,
+        ipam: &mut Ipam,
     ) -> Option<Persist> {
         if !std::mem::take(&mut self.persist_needed) {
             return None;
         }
-        let ceiling = self.next_version.saturating_add(VERSION_BLOCK);
-        let held = store.origin(name).into_iter().flat_map(|origin| origin.records());
-        let staged = self.staged.iter().map(|staged| &staged.record);
-        // The staged ones are newer and come later.
-        let records: BTreeMap<&Key, &SignedRecord> = held
-            .chain(staged)
-            .filter(|record| record.key().kind.is_durable())
-            .map(|record| (record.key(), record.signed()))
-            .collect();
-        let snapshot = Snapshot {
-            name: *name.as_bytes(),
-            ceiling,
-            records: records.into_values().cloned().collect(),
-            ipam: ipam.snapshot(),
+        let ceiling = self.next_ceiling();
+        let change = ipam.change();
+        let records = self.durable_records(name, store);
+        let versions =
+            records.iter().map(|(key, record)| ((*key).clone(), record.version())).collect();
+        let what = match &self.written {
+            // The first of a life: what was restored may have been changed on the way.
+            None => Written::Snapshot(self.snapshot(name, store, ipam)),
+            Some(written) => {
+                let new = |(key, record): &(&Key, &Arc<Record>)| {
+                    written.get(*key).is_none_or(|version| *version != record.version())
+                };
+                let records = records.into_iter().filter(new);
+                let records = records.map(|(_, record)| record.signed().clone()).collect();
+                Written::Append(codec::encode(&Change { ceiling, records, ipam: change }))
+            }
         };
+        self.written = Some(versions);
         let token = self.next_token;
         self.next_token += 1;
         self.ceilings.push_back((token, ceiling));
-        Some(Persist { token, bytes: codec::encode(&snapshot) })
+        Some(Persist { token, what })
+    }
+
+    /// All that must survive a crash at this moment.
+    pub(super) fn snapshot(&self, name: PeerName, store: &Store, ipam: &Ipam) -> Vec<u8> {
+        let records = self.durable_records(name, store);
+        codec::encode(&Snapshot {
+            name: *name.as_bytes(),
+            ceiling: self.next_ceiling(),
+            records: records.into_values().map(|record| record.signed().clone()).collect(),
+            ipam: ipam.snapshot(),
+        })
+    }
+
+    fn next_ceiling(&self) -> u64 {
+        self.next_version.saturating_add(VERSION_BLOCK)
+    }
+
+    /// The newest own records that depend on what is in a snapshot.
+    fn durable_records<'a>(
+        &'a self,
+        name: PeerName,
+        store: &'a Store,
+    ) -> BTreeMap<&'a Key, &'a Arc<Record>> {
+        let held = store.origin(name).into_iter().flat_map(|origin| origin.records());
+        let staged = self.staged.iter().map(|staged| &staged.record);
+        // The staged ones are newer and come later.
+        held.chain(staged)
+            .filter(|record| record.key().kind.is_durable())
+            .map(|record| (record.key(), record))
+            .collect()
     }
 
     pub(super) fn persisted(&mut self, token: u64) {
@@ -199,7 +253,7 @@ impl Own {
         staged.into_iter().find(|record| record.key() == key).or_else(|| store.get(name, key))
     }
 
-    /// The snapshot that a record of that version, if nothing else depends on it, waits for.
+    /// The write that a record of that version, if nothing else depends on it, waits for.
     fn token_for(&mut self, version: u64) -> u64 {
         if version.saturating_add(VERSION_BLOCK / 4) > self.highest_ceiling() {
             // In good time, so that the next ones do not have to wait.
@@ -305,10 +359,14 @@ impl Node {
             token = token.max(self.own.need_persist());
         }
         let record = Arc::new(Record::sign(&self.identity, key, version, value));
+        if self.own.staged.len() >= MAX_STAGED {
+            // The disk is stuck. Others need not see what has been replaced already.
+            self.own.staged.retain(|staged| staged.record.key() != record.key());
+        }
         self.own.staged.push_back(Staged { token, record });
     }
 
-    /// Moves the own records whose snapshot is on disk into the store, and marks them for pushing.
+    /// Moves the own records whose write is on disk into the store, and marks them for pushing.
     pub(super) fn commit_own(&mut self, now: Time) {
         let mut ready: BTreeMap<Key, Arc<Record>> = BTreeMap::new();
         while let Some(staged) = self.own.staged.front()

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    RecordError, codec,
+    RecordError, Written, codec,
     ipam::Init,
-    limits::{MAX_MESSAGE, MESSAGE_BUDGET, VERSION_BLOCK},
+    limits::{MAX_MESSAGE, MAX_STAGED, MESSAGE_BUDGET, VERSION_BLOCK},
     membership::NodeInfo,
     message::{Delta, Digest, Message, Push, Span},
     record::{Key, Kind, SignedRecord},
@@ -20,6 +20,7 @@ use crate::{
 struct Cluster {
     now: Time,
     nodes: Vec<Node>,
+    disks: Vec<Saved>,
     events: Vec<Vec<Event>>,
     /// Bytes of the longest message so far.
     longest: usize,
@@ -28,7 +29,13 @@ struct Cluster {
 impl Cluster {
     fn new(count: u8) -> Self {
         let nodes: Vec<_> = (1..=count).map(|n| start(n, Init::Observer, None)).collect();
-        Self { now: Time::START, events: vec![Vec::new(); nodes.len()], nodes, longest: 0 }
+        Self {
+            now: Time::START,
+            events: vec![Vec::new(); nodes.len()],
+            disks: vec![Saved::default(); nodes.len()],
+            nodes,
+            longest: 0,
+        }
     }
 
     fn connect(&mut self, a: usize, b: usize) {
@@ -49,6 +56,7 @@ impl Cluster {
             let mut silent = true;
             for at in 0..self.nodes.len() {
                 while let Some(persist) = self.nodes[at].poll_persist() {
+                    self.disks[at].write(persist.what);
                     self.nodes[at].persisted(persist.token, self.now);
                 }
                 while let Some(transmit) = self.nodes[at].poll_transmit() {
@@ -321,11 +329,13 @@ fn a_restart_keeps_addresses_and_never_repeats_a_version() {
     node.allocate("pod", Request::default(), Time::START, Time::START);
     let persist = node.poll_persist().unwrap();
     node.persisted(persist.token, Time::START);
+    let mut disk = Saved::default();
+    disk.write(persist.what);
     let held: Vec<_> = node.allocations().map(|(key, nets)| (key.to_owned(), nets)).collect();
     assert_eq!(held.len(), 1);
     let newest = node.store.origin(node.name).unwrap().newest();
 
-    let mut again = start(1, Init::Founder, Some(&persist.bytes));
+    let mut again = start(1, Init::Founder, Some(&disk));
     let restored: Vec<_> = again.allocations().map(|(key, nets)| (key.to_owned(), nets)).collect();
     assert_eq!(restored, held);
     assert_eq!(again.routes(), node.routes());
@@ -334,6 +344,50 @@ fn a_restart_keeps_addresses_and_never_repeats_a_version() {
     let lowest = again.store.get(again.name, &Key::of(Kind::NODE)).unwrap().version();
     assert!(lowest > newest && lowest > VERSION_BLOCK);
     again.check_invariants();
+}
+
+#[test]
+fn one_address_more_is_one_small_write_more() {
+    let mut node = start(1, Init::Founder, None);
+    let mut disk = Saved::default();
+    let mut grown = Vec::new();
+    for pod in 0..2000 {
+        node.allocate(&format!("pod{pod:04}"), Request::default(), Time::START, Time::START);
+        while let Some(persist) = node.poll_persist() {
+            if let Written::Append(change) = &persist.what {
+                grown.push(change.len());
+            }
+            disk.write(persist.what);
+            node.persisted(persist.token, Time::START);
+        }
+    }
+    // All but the few that tell others how much is free are as small as the first.
+    let small = grown.iter().filter(|size| **size < 64).count();
+    assert!(small > 1900 && grown.iter().all(|size| *size < 1024), "{grown:?}");
+    let held = |node: &Node| node.allocations().map(|(k, v)| (k.to_owned(), v)).collect::<Vec<_>>();
+    let all = Saved { snapshot: node.snapshot(), appended: Vec::new() };
+    for saved in [disk, all] {
+        let again = start(1, Init::Founder, Some(&saved));
+        assert_eq!((held(&again), again.routes()), (held(&node), node.routes()));
+    }
+}
+
+#[test]
+fn what_waits_for_a_stuck_disk_stays_small() {
+    let (mut node, peer) = connected();
+    let mut now = Time::START;
+    for round in 0..5000_u32 {
+        now += Duration::from_secs(1);
+        node.handle_address(peer, address(round as usize % 2), now);
+        node.handle_timeout(now);
+        while node.poll_transmit().is_some() {}
+    }
+    assert!(node.own_queue() <= MAX_STAGED + 1, "{}", node.own_queue());
+    while let Some(persist) = node.poll_persist() {
+        node.persisted(persist.token, now);
+    }
+    assert_eq!(node.own_queue(), 0);
+    assert!(node.store.get(node.name, &Key::of(Kind::LINKS)).is_some());
 }
 
 #[test]
@@ -363,10 +417,28 @@ fn links_change_a_thousand_times_with_few_writes() {
 #[test]
 fn snapshots_of_others_and_damaged_ones_are_refused() {
     let mut node = start(1, Init::Founder, None);
-    let bytes = node.poll_persist().unwrap().bytes;
-    let restore = |n: u8, bytes: &[u8]| {
-        Node::new(config(n, Init::Founder), identity(n), [0; 32], Some(bytes), Time::START).err()
+    let mut disk = Saved::default();
+    disk.write(node.poll_persist().unwrap().what);
+    node.allocate("pod", Request::default(), Time::START, Time::START);
+    disk.write(node.poll_persist().unwrap().what);
+    let change = disk.appended[0].clone();
+    let bytes = disk.snapshot.clone();
+    let load = |n: u8, saved: Saved| {
+        Node::new(config(n, Init::Founder), identity(n), [0; 32], Some(&saved), Time::START).err()
     };
+    let restore =
+        |n: u8, bytes: &[u8]| load(n, Saved { snapshot: bytes.to_vec(), appended: Vec::new() });
+    let append = |bytes: &[u8]| {
+        load(1, Saved { snapshot: disk.snapshot.clone(), appended: vec![bytes.to_vec()] })
+    };
+    assert!(append(&change).is_none());
+    assert!(matches!(append(&change[..change.len() / 2]), Some(RestoreError::Snapshot(_))));
+    for at in 0..change.len() {
+        let mut damaged = change.clone();
+        damaged[at] ^= 0x55;
+        let _ = append(&damaged);
+        let _ = append(&change[..at]);
+    }
     assert!(restore(1, &bytes).is_none());
     assert!(matches!(restore(2, &bytes), Some(RestoreError::OtherIdentity { .. })));
     assert!(matches!(restore(1, &bytes[..bytes.len() / 2]), Some(RestoreError::Snapshot(_))));
@@ -384,8 +456,10 @@ fn snapshots_of_others_and_damaged_ones_are_refused() {
 fn space_that_the_disk_forgot_is_taken_back_from_others() {
     let mut cluster = Cluster::new(2);
     cluster.nodes[0] = start(1, Init::Founder, None);
-    let old = cluster.nodes[0].poll_persist().unwrap();
-    cluster.nodes[0].persisted(old.token, cluster.now);
+    let first = cluster.nodes[0].poll_persist().unwrap();
+    cluster.nodes[0].persisted(first.token, cluster.now);
+    let mut old = Saved::default();
+    old.write(first.what);
     // It gives half of its space away; then an old copy of the disk is put back.
     cluster.connect(0, 1);
     let deadline = cluster.now + Duration::from_secs(60);
@@ -396,8 +470,7 @@ fn space_that_the_disk_forgot_is_taken_back_from_others() {
     assert_eq!(cluster.nodes[0].routes(), routes);
     cluster.disconnect(0, 1);
     cluster.nodes[0] =
-        Node::new(config(1, Init::Founder), identity(1), [9; 32], Some(&old.bytes), cluster.now)
-            .unwrap();
+        Node::new(config(1, Init::Founder), identity(1), [9; 32], Some(&old), cluster.now).unwrap();
     assert_ne!(cluster.nodes[0].routes(), routes);
     // It makes newer versions of its records than others have, before it meets them.
     cluster.pass(Duration::from_secs(10));
@@ -431,7 +504,7 @@ fn remains_of_an_unknown_kind_are_cleared_away() {
     assert_eq!(node.own_queue(), 0);
 }
 
-fn start(n: u8, init: Init, restored: Option<&[u8]>) -> Node {
+fn start(n: u8, init: Init, restored: Option<&Saved>) -> Node {
     Node::new(config(n, init), identity(n), [n; 32], restored, Time::START).unwrap()
 }
 

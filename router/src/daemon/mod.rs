@@ -35,6 +35,8 @@ mod tables;
 
 pub use error::LaunchError;
 pub use reset::{OfflineReset, ResetError, reset_data_dir};
+#[doc(hidden)]
+pub use store::Disk;
 
 use crate::config::Config;
 use run::End;

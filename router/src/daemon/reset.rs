@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use weft_api::attach::{Attachment, EXPOSED};
 use weft_crypto::PeerName;
 
-use super::engine::{given_up_text, name_some};
+use super::engine::{given_up_text, name_some, read_attachments};
 use super::store::{Kept, Kind, Store, StoreError};
 
 /// Why a data directory is not reset. Nothing was changed.
@@ -55,8 +55,8 @@ pub fn reset_data_dir(dir: &Path, force: bool) -> Result<OfflineReset, ResetErro
         Err(StoreError::Damaged { .. }) => None,
         Err(e) => return Err(e.into()),
     };
-    let mut attachments: Vec<Attachment> = match store.load_json(Kind::Attachments) {
-        Ok(attachments) => attachments.unwrap_or_default(),
+    let mut attachments = match saved_attachments(&store) {
+        Ok(attachments) => attachments,
         Err(StoreError::Damaged { .. }) if force => Vec::new(),
         Err(e @ StoreError::Damaged { .. }) => return Err(ResetError::Unreadable(e)),
         Err(e) => return Err(e.into()),
@@ -77,4 +77,10 @@ pub fn reset_data_dir(dir: &Path, force: bool) -> Result<OfflineReset, ResetErro
         peers: store.load_json(Kind::Peers).ok().flatten().unwrap_or_default(),
     };
     Ok(OfflineReset { former, name: store.reset(kept)? })
+}
+
+fn saved_attachments(store: &Store) -> Result<Vec<Attachment>, StoreError> {
+    let (_, mut recovered) = store.recover()?;
+    let saved = recovered.saved.remove(&Kind::Attachments).unwrap_or_default();
+    read_attachments(&saved).map_err(|_| store.unreadable(Kind::Attachments))
 }

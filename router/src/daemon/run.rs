@@ -14,6 +14,7 @@ use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
 use weft_dataplane::{DataEvent, Dataplane, Tables};
+use weft_gossip::Written;
 
 use super::api::{Call, Command, ControlSocket};
 use super::clock::Clock;
@@ -22,7 +23,7 @@ use super::error::LaunchError;
 use super::host::{Bridge, CutDone, HostDone, Outbound, Scissors};
 use super::links::{LinkEvent, Links, NewLink};
 use super::policy::{Enforcer, PolicyEvent};
-use super::store::{Kept, Kind, Saved, Store, StoreError, Writer};
+use super::store::{Kept, Kind, Outcome, Saved, Store, Write, Writer};
 use super::{figures, tables};
 use crate::config::PeerAddr;
 
@@ -32,7 +33,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 /// What comes in from the other tasks and threads.
 pub(super) struct Inputs {
     pub(super) links: mpsc::Receiver<LinkEvent>,
-    pub(super) saved: mpsc::Receiver<Result<Saved, StoreError>>,
+    pub(super) saved: mpsc::Receiver<Outcome>,
     pub(super) data: mpsc::Receiver<DataEvent>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) host: mpsc::Receiver<HostDone>,
@@ -170,12 +171,17 @@ impl Running {
         }
     }
 
-    fn on_saved(&mut self, saved: Result<Saved, StoreError>) {
-        match saved {
-            Ok(Saved { kind, token }) => {
-                self.parts.engine.handle_saved(kind, token, self.parts.clock.now());
+    fn on_saved(&mut self, outcome: Outcome) {
+        let now = self.parts.clock.now();
+        match outcome {
+            Outcome::Saved(all) => {
+                for Saved { kind, token } in all {
+                    self.parts.engine.handle_saved(kind, token, now);
+                }
             }
-            Err(e) => error!(error = %e, "cannot save; what depends on it waits"),
+            Outcome::Failed { kind, error } => {
+                self.parts.engine.handle_save_failed(kind, &error.to_string(), now);
+            }
         }
     }
 
@@ -286,9 +292,16 @@ impl Running {
             let linked = engine.links().map(|(peer, link)| (peer, link.id, link.path()));
             links.set_ways(linked, engine.unlinked());
         }
+        // All that comes out together is written in one piece. Nothing else waits for it here: what does
+        // depend on it is still inside the engine.
+        let mut writes = Vec::new();
         while let Some(output) = engine.poll_output() {
             match output {
-                Output::Save { kind, token, bytes } => writer.save(kind, token, bytes),
+                Output::Save { kind, token, what } => writes.push(Write { kind, token, what }),
+                Output::Checkpoint(all) => {
+                    writer.save(std::mem::take(&mut writes));
+                    writer.checkpoint(all);
+                }
                 Output::Send { link, bytes } => links.send(link, bytes),
                 Output::Close { link, code } => links.close(link, code),
                 Output::Dial(endpoint) => links.dial(endpoint),
@@ -311,6 +324,7 @@ impl Running {
                 }
             }
         }
+        writer.save(writes);
     }
 
     async fn stop(self) -> Result<End, LaunchError> {
@@ -339,7 +353,11 @@ impl Running {
         links.shutdown().await;
         dataplane.shutdown();
         if let Some(heard) = engine.last_heard() {
-            writer.save(Kind::Heard, u64::MAX, heard);
+            writer.save(vec![Write {
+                kind: Kind::Heard,
+                token: u64::MAX,
+                what: Written::Snapshot(heard),
+            }]);
         }
         writer.finish();
         let end = match self.reset {

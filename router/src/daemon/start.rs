@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 use weft_crypto::{Identity, Suite, SuitePolicy};
 use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Mac, Tables};
 use weft_gossip::ipam::Init;
@@ -16,14 +16,14 @@ use weft_netio::udp::{self, BindError};
 
 use super::api::{self, ControlSocket, Door};
 use super::clock::Clock;
-use super::engine::{Engine, Restored, Settings};
+use super::engine::{Engine, Restored, Settings, read_attachments};
 use super::error::LaunchError;
 use super::host::{self, Bridge, Outbound, Scissors, TAP_NAME};
 use super::links::Links;
 use super::policy::{Enforcer, Options};
 use super::predecessor::once_free;
 use super::run::{Inputs, Running};
-use super::store::{Kind, Store, StoreError, Writer};
+use super::store::{Journal, Kind, Recovered, Store, StoreError, Writer};
 use super::{preflight, random};
 use crate::config::{Config, IpallocInit, Mtu};
 
@@ -58,10 +58,11 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     .map_err(|source| LaunchError::Status { address: config.status_addr, source })?;
     let socket = ControlSocket::bind(&config.socket)?;
 
-    let restored = restore(&store)?;
+    let (journal, recovered) = store.recover()?;
+    let restored = restore(&store, recovered)?;
     let mtu = overlay_mtu(&netlink, &config).await?;
     let bridge = Bridge::ensure(netlink, &config.bridge, bridge_mac(&identity), mtu).await?;
-    let parts = Parts { config, identity, store, restored, status, socket, port, mtu };
+    let parts = Parts { config, identity, store, journal, restored, status, socket, port, mtu };
     let running = on_bridge(parts, bridge.clone()).await;
     if running.is_err() {
         // The first error is the one to show.
@@ -75,6 +76,7 @@ struct Parts {
     config: Config,
     identity: Arc<Identity>,
     store: Store,
+    journal: Journal,
     restored: Restored,
     status: TcpListener,
     socket: ControlSocket,
@@ -85,7 +87,7 @@ struct Parts {
 /// The rest, on the bridge. Where it fails, what it made is gone: the TAP with its descriptor, the
 /// tasks with the runtime.
 async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError> {
-    let Parts { config, identity, store, restored, status, mut socket, port, mtu } = parts;
+    let Parts { config, identity, store, journal, restored, status, mut socket, port, mtu } = parts;
     let tap =
         once_free(|error| matches!(error, TapError::Exists { .. }), async || Tap::open(TAP_NAME))
             .await?;
@@ -142,7 +144,8 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         link_events,
     )?;
     // The event loop is gone only when the daemon stops.
-    let writer = Writer::start(&store, move |saved| drop(saved_events.blocking_send(saved)));
+    let writer =
+        Writer::start(&store, journal, move |outcome| drop(saved_events.blocking_send(outcome)));
 
     let door = Door::new(commands);
     socket.serve(door.clone());
@@ -238,10 +241,17 @@ fn gossip_config(config: &Config, boot_id: u64) -> weft_gossip::Config {
     }
 }
 
-fn restore(store: &Store) -> Result<Restored, LaunchError> {
+fn restore(store: &Store, mut recovered: Recovered) -> Result<Restored, LaunchError> {
+    for note in &recovered.notes {
+        warn!("{note}");
+    }
+    let attachments = recovered.saved.remove(&Kind::Attachments).unwrap_or_default();
     Ok(Restored {
-        gossip: store.load(Kind::Gossip)?,
-        attachments: store.load_json(Kind::Attachments)?.unwrap_or_default(),
+        gossip: recovered.saved.remove(&Kind::Gossip),
+        attachments: read_attachments(&attachments)
+            .map_err(|_| store.unreadable(Kind::Attachments))?,
+        notes: recovered.notes,
+        journal_bytes: recovered.bytes,
         targets: store.load_json(Kind::Targets)?,
         peers: store.load_json(Kind::Peers)?.unwrap_or_default(),
         heard: store.load(Kind::Heard)?,

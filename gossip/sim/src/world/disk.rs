@@ -1,6 +1,6 @@
 //! Writes, and the moments around them at which machines crash.
 
-use weft_gossip::Persist;
+use weft_gossip::{Persist, Written};
 
 use super::{Happening, World, ends};
 use crate::{CrashPoint, host::Write};
@@ -11,11 +11,14 @@ impl World {
         let crash = self.crash_point();
         self.report.writes += 1;
         let lying = self.options.lying_disk;
+        // Long journals are replaced by all they say.
+        let replaced = self.one_in(8);
         let now = self.now;
         let Some(machine) = self.hosts.get_mut(host) else { return };
         let incarnation = machine.incarnation;
         let Some(daemon) = machine.daemon.as_mut() else { return };
-        let Persist { token, bytes } = persist;
+        let Persist { token, what } = persist;
+        let whole = replaced.then(|| Written::Snapshot(daemon.node.snapshot()));
         if lying {
             let time = daemon.time(now);
             daemon.node.persisted(token, time);
@@ -27,7 +30,10 @@ impl World {
             self.crash(host);
             return;
         }
-        machine.writing.push(Write { incarnation, token, bytes, space, crash });
+        for what in std::iter::once(what).chain(whole) {
+            let space = space.clone();
+            machine.writing.push(Write { incarnation, token, what, space, crash });
+        }
         let delay = self.millis(if lying { 2000 } else { 30 });
         self.after(delay, Happening::Written { host, incarnation, token });
     }
@@ -51,10 +57,11 @@ impl World {
         let now = self.now;
         let Some(machine) = self.hosts.get_mut(host) else { return };
         let of_this = |write: &Write| write.incarnation == incarnation && write.token == token;
-        let Some(at) = machine.writing.iter().position(of_this) else { return };
-        let write = machine.writing.swap_remove(at);
-        let crash = write.crash;
-        self.finish_write(host, write);
+        // A write that was finished with a later one has had its end.
+        let Some(at) = machine.writing.iter().rposition(of_this) else { return };
+        let done: Vec<Write> = machine.writing.drain(..=at).collect();
+        let crash = done.iter().find_map(|write| write.crash);
+        done.into_iter().for_each(|write| machine.finish_write(write));
         if crash == Some(CrashPoint::Unreported) {
             self.note(|| format!("h{host}: stops with write {token} done, not told"));
             self.report.crashes_at_writes += 1;
@@ -79,15 +86,6 @@ impl World {
         }
     }
 
-    /// Writes end in any order; the disk keeps the newest.
-    fn finish_write(&mut self, host: usize, write: Write) {
-        if let Some(machine) = self.hosts.get_mut(host)
-            && machine.disk.as_ref().is_none_or(|newest| newest.token < write.token)
-        {
-            machine.disk = Some(write);
-        }
-    }
-
     /// The daemon stops at once, and will be started again.
     pub(super) fn crash(&mut self, host: usize) {
         let Some(machine) = self.hosts.get_mut(host) else { return };
@@ -100,11 +98,14 @@ impl World {
             *timeout = None;
         }
         self.note(|| format!("h{host}: crash"));
-        // Each write under way was finished or was not.
+        // Of the writes under way the first few were finished.
         let writing = self.hosts.get_mut(host).map(|host| std::mem::take(&mut host.writing));
         for write in writing.into_iter().flatten() {
             if self.one_in(2) {
-                self.finish_write(host, write);
+                break;
+            }
+            if let Some(machine) = self.hosts.get_mut(host) {
+                machine.finish_write(write);
             }
         }
         for (peer, generation) in daemon.links {

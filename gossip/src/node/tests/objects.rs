@@ -47,17 +47,15 @@ impl Cluster {
     }
 }
 
-fn drain(node: &mut Node) -> (Option<Vec<u8>>, Vec<Event>) {
-    let mut snapshot = None;
+fn drain(node: &mut Node) -> Vec<Event> {
     let mut events = Vec::new();
     while let Some(persist) = node.poll_persist() {
         node.persisted(persist.token, Time::START);
-        snapshot = Some(persist.bytes);
     }
     while let Some(event) = node.poll_event() {
         events.push(event);
     }
-    (snapshot, events)
+    events
 }
 
 #[test]
@@ -112,7 +110,7 @@ fn an_object_counts_and_leaves_once_it_is_on_disk() {
     );
     // A second write meanwhile follows the first one.
     write(&mut node, "web", Some("2"), Time::START);
-    let (_, events) = drain(&mut node);
+    let events = drain(&mut node);
     assert!(events.contains(&Event::ObjectsWritten(id)));
     let view = node.object(&key("web"), Time::START).unwrap();
     assert_eq!((&*view.body, view.stamp), (&b"2"[..], Stamp { millis: WALL, counter: 1 }));
@@ -128,17 +126,17 @@ fn a_node_that_starts_alone_knows_what_it_and_others_wrote() {
         let name = node.config.nickname.clone();
         write(node, &name, Some("x"), now);
     }
-    let mut snapshot = None;
     while let Some(persist) = cluster.nodes[1].poll_persist() {
         cluster.nodes[1].persisted(persist.token, now);
-        snapshot = Some(persist.bytes);
+        cluster.disks[1].write(persist.what);
     }
+    let saved = cluster.disks[1].clone();
     assert_eq!(cluster.nodes[1].poll_heard(), None);
     cluster.pass(Duration::from_secs(3));
     let heard = cluster.nodes[1].poll_heard().expect("it heard of an object");
     assert_eq!(cluster.nodes[1].poll_heard(), None, "nothing is new");
 
-    let mut again = start(2, Init::Observer, snapshot.as_deref());
+    let mut again = start(2, Init::Observer, Some(&saved));
     again.set_clock(WALL, Time::START);
     assert_eq!(body(&again, "h2", Time::START).as_deref(), Some("x"));
     assert_eq!(body(&again, "h1", Time::START), None);
@@ -177,18 +175,18 @@ fn objects_that_the_disk_forgot_are_taken_back_from_others() {
     let mut cluster = row(2);
     let (now, name) = (cluster.now, cluster.nodes[0].name);
     write(&mut cluster.nodes[0], "kept", Some("1"), now);
-    let mut old = None;
     while let Some(persist) = cluster.nodes[0].poll_persist() {
         cluster.nodes[0].persisted(persist.token, now);
-        old = Some(persist.bytes);
+        cluster.disks[0].write(persist.what);
     }
+    let old = cluster.disks[0].clone();
     for (name, body) in [("web", Some("1")), ("kept", Some("2")), ("gone", None)] {
         write(&mut cluster.nodes[0], name, body, now);
     }
     cluster.pass(Duration::from_secs(1));
     cluster.disconnect(0, 1);
     // An old copy of the disk is put back, and the node writes before it meets anyone.
-    cluster.nodes[0] = start(1, Init::Observer, old.as_deref());
+    cluster.nodes[0] = start(1, Init::Observer, Some(&old));
     cluster.nodes[0].set_clock(WALL + 5000, cluster.now);
     write(&mut cluster.nodes[0], "fresh", Some("1"), cluster.now);
     cluster.connect(0, 1);
@@ -299,6 +297,7 @@ fn of_pods_only_what_changed_travels_and_only_own_addresses_count() {
     let mut cluster = Cluster::new(1);
     cluster.nodes.push(start(2, Init::Founder, None));
     cluster.events.push(Vec::new());
+    cluster.disks.push(Saved::default());
     cluster.connect(0, 1);
     cluster.pass(Duration::from_secs(1));
     let now = cluster.now;

@@ -45,11 +45,7 @@ fn a_removal_waits_in_words_survives_restarts_and_fences_who_returns() {
     assert_eq!(cluster.nodes[1].removals()[0].waits_for, Some(vec![missing]));
 
     // The node that was asked first starts again from its disk.
-    let saved = {
-        let node = &mut cluster.nodes[1];
-        node.own.need_persist();
-        node.poll_persist().unwrap().bytes
-    };
+    let saved = cluster.disks[1].clone();
     cluster.disconnect(0, 1);
     cluster.nodes[1] = start(2, Init::Observer, Some(&saved));
     cluster.connect(0, 1);

@@ -10,49 +10,130 @@ use weft_api::attach::{
 };
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_dataplane::mac_for;
-use weft_gossip::Time;
 use weft_gossip::ipam::{AllocateError, Request, RequestId};
+use weft_gossip::{Saved, Time, Written};
 
 use super::fence::pod;
 use super::objects::refuse_untellable;
 use super::{ATTACH_DEADLINE, CallId, Engine, Kind, Output, Reply};
 
 /// The attachments by (container, ifname), and the requests for addresses under way.
+///
+/// Invariant: what differs from what was written, in `standing` and `prepared` together, is among
+/// `changed`.
 #[derive(Debug)]
 pub(super) struct Attachments {
-    standing: BTreeMap<(String, String), Attachment>,
+    standing: BTreeMap<Key, Attachment>,
     pending: BTreeMap<RequestId, (CallId, AttachRequest)>,
+    /// Those whose addresses are decided and not yet on disk. They are written together with these, so
+    /// that both cost one sync, and stand when the addresses do.
+    prepared: BTreeMap<Key, Prepared>,
+    changed: BTreeSet<Key>,
+}
+
+/// (container, ifname)
+type Key = (String, String);
+
+#[derive(Debug)]
+struct Prepared {
+    id: RequestId,
+    attachment: Attachment,
+    /// The token of its write.
+    token: u64,
+}
+
+/// A line of the journal.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Change {
+    Put(Box<Attachment>),
+    Gone { container: String, ifname: String },
+}
+
+/// The attachments as they were saved.
+///
+/// # Errors
+/// The JSON does not parse.
+pub(in crate::daemon) fn read_attachments(
+    saved: &Saved,
+) -> Result<Vec<Attachment>, serde_json::Error> {
+    let mut standing: BTreeMap<Key, Attachment> = BTreeMap::new();
+    if !saved.snapshot.is_empty() {
+        let all: Vec<Attachment> = serde_json::from_slice(&saved.snapshot)?;
+        standing.extend(all.into_iter().map(|a| (key(&a.container, &a.ifname), a)));
+    }
+    for changes in &saved.appended {
+        for change in serde_json::from_slice::<Vec<Change>>(changes)? {
+            match change {
+                Change::Put(a) => drop(standing.insert(key(&a.container, &a.ifname), *a)),
+                Change::Gone { container, ifname } => drop(standing.remove(&(container, ifname))),
+            }
+        }
+    }
+    Ok(standing.into_values().collect())
 }
 
 impl Attachments {
     pub(super) fn new(standing: Vec<Attachment>) -> Self {
         let standing = standing.into_iter().map(|a| (key(&a.container, &a.ifname), a)).collect();
-        Self { standing, pending: BTreeMap::new() }
+        Self {
+            standing,
+            pending: BTreeMap::new(),
+            prepared: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Attachment> {
         self.standing.values()
     }
 
-    fn list(&self) -> Vec<&Attachment> {
-        self.standing.values().collect()
+    /// Those that stand, and those that will when the disk has them.
+    pub(super) fn with_prepared(&self) -> impl Iterator<Item = &Attachment> {
+        let prepared = self.prepared.iter().filter(|(key, _)| !self.standing.contains_key(*key));
+        self.standing.values().chain(prepared.map(|(_, prepared)| &prepared.attachment))
+    }
+
+    /// All that [`read_attachments`] reads, in one piece.
+    pub(super) fn form(&self) -> Vec<u8> {
+        to_json(&self.with_prepared().collect::<Vec<_>>())
+    }
+
+    /// Takes back what was prepared for a request.
+    fn unprepare(&mut self, key: &Key) {
+        if self.prepared.remove(key).is_some() {
+            self.changed.insert(key.clone());
+        }
     }
 
     pub(super) fn get(&self, key: &(String, String)) -> Option<&Attachment> {
         self.standing.get(key)
     }
 
+    /// One of those that stand, to be changed: it is written again.
     pub(super) fn get_mut(&mut self, key: &(String, String)) -> Option<&mut Attachment> {
-        self.standing.get_mut(key)
+        let found = self.standing.get_mut(key)?;
+        self.changed.insert(key.clone());
+        Some(found)
     }
 
     pub(super) fn insert(&mut self, attachment: Attachment) {
-        self.standing.insert(key(&attachment.container, &attachment.ifname), attachment);
+        let key = key(&attachment.container, &attachment.ifname);
+        self.changed.insert(key.clone());
+        self.standing.insert(key, attachment);
     }
 
     pub(super) fn remove(&mut self, key: &(String, String)) -> Option<Attachment> {
-        self.standing.remove(key)
+        let removed = self.standing.remove(key);
+        if removed.is_some() {
+            self.changed.insert(key.clone());
+        }
+        removed
     }
+}
+
+fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("invariant: maps of strings and numbers are always JSON")
 }
 
 pub(super) fn key(container: &str, ifname: &str) -> (String, String) {
@@ -97,6 +178,12 @@ impl Engine {
         deadline: Time,
         now: Time,
     ) {
+        let known = self.attachments.get(&key(&request.container, &request.ifname)).is_some();
+        if let Some(failure) = self.saving.failure().filter(|_| !known) {
+            let body = ErrorBody { code: ErrorCode::NotReady, message: failure.to_owned() };
+            self.outputs.push_back(Output::Reply { call, result: Err(body) });
+            return;
+        }
         if request.outbound.is_some() && !self.exposure.is_set() {
             self.attach_when_exposed(call, request, deadline, now);
             return;
@@ -153,9 +240,21 @@ impl Engine {
             return;
         }
         let Some((call, request)) = self.attachments.pending.remove(&id) else { return };
+        let key = key(&request.container, &request.ifname);
+        let prepared = match self.attachments.prepared.remove(&key) {
+            Some(prepared) if prepared.id == id => Some(prepared),
+            Some(others) => {
+                self.attachments.prepared.insert(key.clone(), others);
+                None
+            }
+            None => None,
+        };
         let ips = match result {
             Ok(ips) => ips,
             Err(e) => {
+                if prepared.is_some() {
+                    self.attachments.changed.insert(key);
+                }
                 let body = ErrorBody { code: code_of(&e), message: e.to_string() };
                 self.outputs.push_back(Output::Reply { call, result: Err(body) });
                 return;
@@ -164,21 +263,50 @@ impl Engine {
         let allocation = allocation_key(&request.container, &request.ifname);
         if !self.is_allocated(&allocation, &ips) {
             // Lost again before it was told to anyone.
+            if prepared.is_some() {
+                self.attachments.changed.insert(key);
+            }
             let message = format!("{} became another node's just now: try again", join(&ips));
             let body = ErrorBody { code: ErrorCode::NotReady, message };
             self.outputs.push_back(Output::Reply { call, result: Err(body) });
             return;
         }
-        let Some(first) = ips.first() else {
+        if let Some(prepared) = prepared.filter(|prepared| prepared.attachment.ips == ips) {
+            let reply = self.reply_for(prepared.attachment.clone());
+            // The disk has it already, or as good as.
+            self.stand(key, prepared.attachment);
+            self.answer_when_saved(Kind::Attachments, prepared.token, call, reply);
+            return;
+        }
+        let Some(attachment) = self.attachment_for(&request, ips) else {
             // The allocator gives one address per range, and there is at least one range.
             self.node.release(&allocation, now);
             return;
         };
+        let reply = self.reply_for(attachment.clone());
+        self.attachments.changed.insert(key.clone());
+        self.stand(key, attachment);
+        self.save_attachments(call, reply);
+    }
+
+    fn stand(&mut self, key: Key, attachment: Attachment) {
+        info!(container = attachment.container, ips = join(&attachment.ips), "attached");
+        self.attachments.standing.insert(key, attachment);
+        self.tables_changed = true;
+        self.objects.own_pods_changed = true;
+        self.tell_policy_changes();
+        self.tell_host_changes();
+    }
+
+    /// What a request gets with these addresses; `None` without any.
+    fn attachment_for(&self, request: &AttachRequest, ips: Vec<IpNet>) -> Option<Attachment> {
+        let first = ips.first()?;
         let (gateways, masqueraded) = match &request.outbound {
             Some(outbound) => (self.gateways(&ips), masqueraded(outbound, &ips)),
             None => (Vec::new(), Vec::new()),
         };
-        let attachment = Attachment {
+        let request = request.clone();
+        Some(Attachment {
             mac: request.mac.unwrap_or_else(|| mac_for(first.addr()).to_string()),
             container: request.container,
             ifname: request.ifname,
@@ -191,12 +319,42 @@ impl Engine {
             gateways,
             masqueraded,
             fenced: None,
-        };
-        info!(container = attachment.container, ips = join(&attachment.ips), "attached");
-        let reply = self.reply_for(attachment.clone());
-        self.attachments.insert(attachment);
-        self.tell_host_changes();
-        self.save_attachments(call, reply);
+        })
+    }
+
+    /// Makes the attachments of requests whose addresses are decided, so that they are written together
+    /// with these.
+    pub(super) fn prepare_decided(&mut self) {
+        let decided: Vec<(RequestId, Vec<IpNet>)> = self
+            .node
+            .decided()
+            .filter_map(|(id, result)| Some((id, result.as_ref().ok()?.clone())))
+            .filter(|(id, _)| self.attachments.pending.contains_key(id))
+            .collect();
+        for (id, ips) in decided {
+            let Some((_, request)) = self.attachments.pending.get(&id) else { continue };
+            let key = key(&request.container, &request.ifname);
+            let taken = self.attachments.prepared.contains_key(&key)
+                || self.attachments.standing.contains_key(&key);
+            if !taken && let Some(attachment) = self.attachment_for(request, ips) {
+                self.attachments.changed.insert(key.clone());
+                self.attachments.prepared.insert(key, Prepared { id, attachment, token: 0 });
+            }
+        }
+    }
+
+    /// Refuses the requests for addresses that are under way, and frees what was decided for them.
+    pub(super) fn refuse_requests(&mut self, body: &ErrorBody, now: Time) {
+        for (id, (call, request)) in std::mem::take(&mut self.attachments.pending) {
+            self.node.cancel(id, now);
+            let key = key(&request.container, &request.ifname);
+            if self.attachments.get(&key).is_none() {
+                self.node.release(&allocation_key(&key.0, &key.1), now);
+            }
+            self.attachments.unprepare(&key);
+            self.outputs.push_back(Output::Reply { call, result: Err(body.clone()) });
+        }
+        self.fail_waiters(body);
     }
 
     /// The host's addresses of the families that a Pod has.
@@ -224,6 +382,7 @@ impl Engine {
             if let Some((call, request)) = self.attachments.pending.remove(&id) {
                 // It may have been decided already and wait only for the disk.
                 self.node.release(&allocation_key(&request.container, &request.ifname), now);
+                self.attachments.unprepare(&key(&request.container, &request.ifname));
                 let result = Err(detached_meanwhile(&request));
                 self.outputs.push_back(Output::Reply { call, result });
             }
@@ -237,7 +396,7 @@ impl Engine {
             .collect();
         let mut detached = Vec::new();
         for key in selected {
-            detached.extend(self.attachments.standing.remove(&key));
+            detached.extend(self.attachments.remove(&key));
             self.node.release(&allocation_key(&key.0, &key.1), now);
         }
         for attachment in &detached {
@@ -281,19 +440,32 @@ impl Engine {
     /// Saves the attachments; the answer goes out when they are on disk.
     pub(super) fn save_attachments(&mut self, call: CallId, reply: Reply) {
         let token = self.write_attachments();
-        self.unsaved.entry(token).or_default().push((call, reply));
+        self.answer_when_saved(Kind::Attachments, token, call, reply);
     }
 
-    /// Saves the attachments and answers the token of the write.
+    /// Writes what has changed of the attachments. Answers the token of the write, or of the last one
+    /// if nothing has.
     pub(super) fn write_attachments(&mut self) -> u64 {
+        let changed = std::mem::take(&mut self.attachments.changed);
+        if changed.is_empty() {
+            return self.saving.last_attachments();
+        }
+        let token = self.saving.next_attachments();
+        let mut changes = Vec::new();
+        for key in changed {
+            let prepared = self.attachments.prepared.get_mut(&key).map(|prepared| {
+                prepared.token = token;
+                &prepared.attachment
+            });
+            changes.push(match prepared.or_else(|| self.attachments.standing.get(&key)) {
+                Some(attachment) => Change::Put(Box::new(attachment.clone())),
+                None => Change::Gone { container: key.0, ifname: key.1 },
+            });
+        }
         self.tables_changed = true;
         self.objects.own_pods_changed = true;
         self.tell_policy_changes();
-        let bytes = serde_json::to_vec(&self.attachments.list())
-            .expect("invariant: maps of strings and numbers are always JSON");
-        self.next_token += 1;
-        let token = self.next_token;
-        self.outputs.push_back(Output::Save { kind: Kind::Attachments, token, bytes });
+        self.save_bytes(Kind::Attachments, token, Written::Append(to_json(&changes)));
         token
     }
 }

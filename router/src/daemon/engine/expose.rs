@@ -205,7 +205,7 @@ impl Engine {
         }
     }
 
-    fn fail_waiters(&mut self, body: &ErrorBody) {
+    pub(super) fn fail_waiters(&mut self, body: &ErrorBody) {
         for waiter in std::mem::take(&mut self.exposure.waiting) {
             let (Waiter::Expose(call) | Waiter::Attach { call, .. }) = waiter;
             self.outputs.push_back(Output::Reply { call, result: Err(body.clone()) });

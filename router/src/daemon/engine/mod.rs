@@ -21,11 +21,12 @@ mod policy;
 mod rejoin;
 mod removal;
 mod reset;
+mod saving;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,11 +37,12 @@ use weft_api::peers::TargetsReply;
 use weft_crypto::{Identity, PeerName};
 use weft_dataplane::Mac;
 use weft_gossip::ipam::Route;
-use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Time};
+use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Saved, Time};
 
 use super::links::LinkId;
 use super::store::Kind;
 use attachments::Attachments;
+pub(super) use attachments::read_attachments;
 use expose::Exposure;
 pub(super) use expose::{HostState, refuse_own};
 pub(super) use fence::CutPort;
@@ -57,6 +59,7 @@ pub(super) use rejoin::SavedPeers;
 use removal::Removals;
 use reset::Resetting;
 pub(super) use reset::{given_up_text, name_some};
+use saving::Saving;
 
 /// How long an address is waited for before a call fails (the contract of `attach` and ADD).
 pub(super) const ATTACH_DEADLINE: Duration = Duration::from_secs(30);
@@ -85,11 +88,15 @@ pub(super) struct Settings {
 /// What was on disk.
 #[derive(Debug, Default)]
 pub(super) struct Restored {
-    pub(super) gossip: Option<Vec<u8>>,
+    pub(super) gossip: Option<Saved>,
     pub(super) attachments: Vec<Attachment>,
     pub(super) targets: Option<SavedTargets>,
     pub(super) peers: SavedPeers,
     pub(super) heard: Option<Vec<u8>>,
+    /// What was wrong with the disk and could be made good.
+    pub(super) notes: Vec<String>,
+    /// Bytes of the journal.
+    pub(super) journal_bytes: u64,
 }
 
 /// The targets as saved: those in force, and those of the command line they started from. A launch
@@ -115,9 +122,7 @@ pub(super) struct Engine {
     resetting: Option<Resetting>,
     objects: Objects,
     outputs: VecDeque<Output>,
-    /// Answers that wait for a write, by its token.
-    unsaved: BTreeMap<u64, Vec<(CallId, Reply)>>,
-    next_token: u64,
+    saving: Saving,
     /// Names the next probe.
     next_probe: u64,
     paths: Paths,
@@ -136,7 +141,9 @@ impl Engine {
         restored: Restored,
         now: Time,
     ) -> Result<Self, RestoreError> {
-        let node = Node::new(gossip, identity, seed, restored.gossip.as_deref(), now)?;
+        let mut settings = settings;
+        settings.warnings.extend(restored.notes);
+        let node = Node::new(gossip, identity, seed, restored.gossip.as_ref(), now)?;
         let connector_config = ConnectorConfig {
             name: settings.name,
             discovery: settings.discovery,
@@ -155,8 +162,7 @@ impl Engine {
             resetting: None,
             objects: Objects::default(),
             outputs: VecDeque::new(),
-            unsaved: BTreeMap::new(),
-            next_token: 0,
+            saving: Saving::new(restored.journal_bytes),
             next_probe: 0,
             paths: Paths::default(),
             tables_changed: true,
@@ -203,25 +209,6 @@ impl Engine {
         self.settle(now);
     }
 
-    /// A file is on disk.
-    pub(super) fn handle_saved(&mut self, kind: Kind, token: u64, now: Time) {
-        match kind {
-            Kind::Gossip => {
-                self.node.persisted(token, now);
-                self.answer_removals(token);
-            }
-            Kind::Attachments | Kind::Targets | Kind::Peers | Kind::Heard => {
-                for (call, reply) in self.unsaved.remove(&token).unwrap_or_default() {
-                    self.answer(call, reply);
-                }
-                if kind == Kind::Attachments {
-                    self.handle_exposure_saved(token);
-                }
-            }
-        }
-        self.settle(now);
-    }
-
     /// A gossip message came. What is wrong with it is counted by the node and closes nothing.
     pub(super) fn handle_message(&mut self, link: LinkId, bytes: &[u8], now: Time) {
         if let Some(peer) = self.peers.of_link(link) {
@@ -255,7 +242,7 @@ impl Engine {
         let reply = TargetsReply { targets: targets.iter().cloned().collect() };
         self.connector.set_targets(targets, now);
         let token = self.save_targets();
-        self.unsaved.entry(token).or_default().push((call, Reply::Targets(reply)));
+        self.answer_when_saved(Kind::Targets, token, call, Reply::Targets(reply));
         self.settle(now);
     }
 
@@ -267,25 +254,17 @@ impl Engine {
         self.save(Kind::Targets, &saved)
     }
 
-    /// Asks for a write of a JSON file and returns its token.
-    fn save(&mut self, kind: Kind, value: &impl serde::Serialize) -> u64 {
-        let bytes = serde_json::to_vec(value)
-            .expect("invariant: maps of strings and numbers are always JSON");
-        self.next_token += 1;
-        self.outputs.push_back(Output::Save { kind, token: self.next_token, bytes });
-        self.next_token
-    }
-
     /// Drains the parts into the queue, writes first.
     fn settle(&mut self, now: Time) {
         loop {
             let before = self.outputs.len();
             self.tell_pods(now);
             while let Some(persist) = self.node.poll_persist() {
-                let (token, bytes) = (persist.token, persist.bytes);
-                self.removals.note_snapshot(token);
-                self.outputs.push_back(Output::Save { kind: Kind::Gossip, token, bytes });
+                self.removals.note_snapshot(persist.token);
+                self.save_bytes(Kind::Gossip, persist.token, persist.what);
             }
+            self.prepare_decided();
+            self.write_attachments();
             while let Some(transmit) = self.node.poll_transmit() {
                 if let Some(link) = self.peers.link_to(transmit.to) {
                     let (link, bytes) = (link.id, transmit.bytes);
@@ -304,6 +283,7 @@ impl Engine {
             if self.paths.stale {
                 self.update_routes(now);
             } else if self.outputs.len() == before {
+                self.checkpoint_if_due();
                 return;
             }
         }
@@ -360,7 +340,7 @@ impl Engine {
 
     /// Whether a Pod could be served now.
     pub(super) fn ready(&self) -> bool {
-        self.node.ready() && self.data_failure.is_none()
+        self.node.ready() && self.data_failure.is_none() && self.saving.failure().is_none()
     }
 
     /// A direction of the data plane has ended for good.

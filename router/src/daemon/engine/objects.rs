@@ -11,7 +11,7 @@ use weft_api::attach::AttachRequest;
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::policy::{ChangeReply, Changed, ObjectName, Outcome, StoredObject};
 use weft_crypto::PeerName;
-use weft_gossip::{ObjectKey, ObjectView, PodInfo, PodPort, Stamp, Time, WriteId};
+use weft_gossip::{ObjectKey, ObjectView, PodInfo, PodPort, Stamp, Time, WriteId, Written};
 use weft_policy::{
     Cluster, Labels, NamedPort, Namespace, NetworkPolicy, Object, Pod, Protocol, Selector,
     parse_value,
@@ -202,7 +202,7 @@ impl Engine {
         }
         let node = self.settings.name.to_string();
         let mut pods = BTreeMap::new();
-        for attachment in self.pods() {
+        for attachment in self.standing_pods() {
             let key = format!("{}/{}", attachment.container, attachment.ifname);
             pods.insert(key, pod_info(&local_pod(attachment, &node)));
         }
@@ -212,9 +212,8 @@ impl Engine {
     /// Draws the consequences of what the gossip node learnt.
     pub(super) fn settle_objects(&mut self, now: Time) {
         if let Some(bytes) = self.node.poll_heard() {
-            self.next_token += 1;
-            let token = self.next_token;
-            self.outputs.push_back(Output::Save { kind: Kind::Heard, token, bytes });
+            let token = self.saving.next_token();
+            self.save_bytes(Kind::Heard, token, Written::Snapshot(bytes));
         }
         let objects = std::mem::take(&mut self.objects.changed);
         let pods = std::mem::take(&mut self.objects.pods_changed);

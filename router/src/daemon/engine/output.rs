@@ -10,7 +10,7 @@ use weft_api::policy::ChangeReply;
 use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
 use weft_dataplane::Path;
-use weft_gossip::Endpoint;
+use weft_gossip::{Endpoint, Written};
 
 use super::{CutPort, HostState};
 use crate::daemon::links::LinkId;
@@ -34,8 +34,11 @@ pub(in crate::daemon) enum Reply {
 /// One thing to do. The order matters: what stands first is done first.
 #[derive(Debug)]
 pub(in crate::daemon) enum Output {
-    /// Write a file; then [`super::Engine::handle_saved`] with the token.
-    Save { kind: Kind, token: u64, bytes: Vec<u8> },
+    /// Write; then [`super::Engine::handle_saved`] with the token, or
+    /// [`super::Engine::handle_save_failed`] as long as that cannot be done.
+    Save { kind: Kind, token: u64, what: Written },
+    /// These take the place of all that was written of their kinds so far. Nothing waits for that.
+    Checkpoint(Vec<(Kind, Vec<u8>)>),
     /// Send a gossip message over a link.
     Send { link: LinkId, bytes: Vec<u8> },
     /// Close a link.

@@ -88,10 +88,14 @@ impl Engine {
     }
 
     /// The attachments of Pods, the host's own and those that are cut off left out.
-    pub(super) fn pods(&self) -> impl Iterator<Item = &Attachment> {
-        self.attachments
-            .iter()
-            .filter(|attachment| attachment.container != EXPOSED && attachment.fenced.is_none())
+    pub(super) fn standing_pods(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.iter().filter(|attachment| is_pod(attachment))
+    }
+
+    /// The same, and also those that the
+    /// disk does not have yet, so that the kernel and the disk work at the same time.
+    fn pods(&self) -> impl Iterator<Item = &Attachment> {
+        self.attachments.with_prepared().filter(|attachment| is_pod(attachment))
     }
 
     /// Answers a call once what has been told so far is enforced.
@@ -139,6 +143,10 @@ impl Engine {
         }
         self.settle(now);
     }
+}
+
+fn is_pod(attachment: &Attachment) -> bool {
+    attachment.container != EXPOSED && attachment.fenced.is_none()
 }
 
 /// A Pod of this node as policies see it. One that nobody named is called like its container.

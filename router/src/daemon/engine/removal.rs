@@ -78,6 +78,13 @@ impl Engine {
         }
     }
 
+    /// The disk refuses what calls wait for. It is written when that is possible again.
+    pub(super) fn refuse_removals(&mut self, body: &ErrorBody) {
+        for (_, call, ..) in std::mem::take(&mut self.removals.waiting) {
+            self.outputs.push_back(Output::Reply { call, result: Err(body.clone()) });
+        }
+    }
+
     /// The nodes that an operator names; none of them this one.
     fn resolve_all(&self, texts: &[String]) -> Result<BTreeSet<PeerName>, ErrorBody> {
         if texts.is_empty() {

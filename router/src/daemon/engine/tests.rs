@@ -4,6 +4,7 @@ mod expose;
 mod fence;
 mod objects;
 mod removal;
+mod saving;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,23 +64,12 @@ fn engine(n: u8, init: Init, restored: Restored) -> Engine {
 }
 
 /// Carries out everything but the network, and answers what is left. Writes go to `disk`.
-fn drain(
-    engine: &mut Engine,
-    disk: &mut BTreeMap<&'static str, Vec<u8>>,
-    now: Time,
-) -> Vec<Output> {
+fn drain(engine: &mut Engine, disk: &mut BTreeMap<Kind, Saved>, now: Time) -> Vec<Output> {
     let mut left = Vec::new();
     while let Some(output) = engine.poll_output() {
         match output {
-            Output::Save { kind, token, bytes } => {
-                let name = match kind {
-                    Kind::Gossip => "gossip",
-                    Kind::Attachments => "attachments",
-                    Kind::Targets => "targets",
-                    Kind::Peers => "peers",
-                    Kind::Heard => "heard",
-                };
-                disk.insert(name, bytes);
+            Output::Save { kind, token, what } => {
+                disk.entry(kind).or_default().write(what);
                 engine.handle_saved(kind, token, now);
             }
             Output::Host { token, .. } => engine.handle_host(token, Ok(()), now),
@@ -91,19 +81,17 @@ fn drain(
     left
 }
 
-fn restored(disk: &BTreeMap<&'static str, Vec<u8>>) -> Restored {
+fn restored(disk: &BTreeMap<Kind, Saved>) -> Restored {
+    let of = |kind| disk.get(&kind).cloned();
     Restored {
-        gossip: disk.get("gossip").cloned(),
-        attachments: disk
-            .get("attachments")
-            .map(|bytes| serde_json::from_slice(bytes).unwrap())
+        gossip: of(Kind::Gossip),
+        attachments: read_attachments(&of(Kind::Attachments).unwrap_or_default()).unwrap(),
+        targets: of(Kind::Targets).map(|saved| serde_json::from_slice(&saved.snapshot).unwrap()),
+        peers: of(Kind::Peers)
+            .map(|saved| serde_json::from_slice(&saved.snapshot).unwrap())
             .unwrap_or_default(),
-        targets: disk.get("targets").map(|bytes| serde_json::from_slice(bytes).unwrap()),
-        peers: disk
-            .get("peers")
-            .map(|bytes| serde_json::from_slice(bytes).unwrap())
-            .unwrap_or_default(),
-        heard: disk.get("heard").cloned(),
+        heard: of(Kind::Heard).map(|saved| saved.snapshot),
+        ..Restored::default()
     }
 }
 
@@ -144,39 +132,6 @@ fn closes(outputs: &[Output]) -> Vec<u64> {
 }
 
 #[test]
-fn attach_is_answered_after_both_files_are_on_disk() {
-    let mut disk = BTreeMap::new();
-    let mut engine = founder(1, Restored::default());
-    drain(&mut engine, &mut disk, at(0));
-    disk.clear();
-    engine.attach(7, request("c1"), at(1));
-
-    let mut seen = Vec::new();
-    while let Some(output) = engine.poll_output() {
-        match output {
-            Output::Save { kind, token, .. } => {
-                seen.push(format!("{kind:?}"));
-                engine.handle_saved(kind, token, at(1));
-            }
-            Output::Policy { token, .. } => {
-                seen.push("enforced".to_owned());
-                engine.handle_policy(enforced(token), at(1));
-            }
-            Output::Reply { call, result } => {
-                let Ok(Reply::Attach(reply)) = result else { panic!("{result:?}") };
-                assert_eq!(reply.attachment.mac, "0a:58:0a:20:00:01");
-                seen.push(format!("reply {call} {}", reply.attachment.ips[0]));
-            }
-            _ => {}
-        }
-    }
-    let order: Vec<&str> = seen.iter().map(String::as_str).collect();
-    assert_eq!(order.last(), Some(&"reply 7 10.32.0.1/12"), "{order:?}");
-    let position = |what| order.iter().position(|s| *s == what).expect(what);
-    assert!(position("Gossip") < position("Attachments"), "{order:?}");
-}
-
-#[test]
 fn attach_twice_answers_the_same_and_detach_frees_once() {
     let mut disk = BTreeMap::new();
     let mut engine = founder(1, Restored::default());
@@ -210,11 +165,11 @@ fn restart_keeps_addresses_and_frees_what_was_never_handed_out() {
     engine.attach(1, request("kept"), at(1));
     drain(&mut engine, &mut disk, at(1));
     let before = engine.select(&query("kept"));
-    let attachments = disk["attachments"].clone();
-    // The daemon dies after the ring was saved and before the attachment was.
+    let attachments = disk[&Kind::Attachments].clone();
+    // A disk that has the address and not the attachment.
     engine.attach(2, request("lost"), at(2));
     drain(&mut engine, &mut disk, at(2));
-    disk.insert("attachments", attachments);
+    disk.insert(Kind::Attachments, attachments);
 
     let mut engine = founder(1, restored(&disk));
     drain(&mut engine, &mut disk, at(0));
@@ -232,9 +187,10 @@ fn targets_survive_a_restart_with_the_same_command_line_only() {
     let engine = founder(1, restored(&disk));
     assert_eq!(engine.status(at(0)).router.targets, ["h8:6783", "h9:6783"]);
 
-    let mut saved: SavedTargets = serde_json::from_slice(&disk["targets"]).unwrap();
+    let mut saved: SavedTargets = serde_json::from_slice(&disk[&Kind::Targets].snapshot).unwrap();
     saved.launch = BTreeSet::from(["elsewhere:6783".to_owned()]);
-    disk.insert("targets", serde_json::to_vec(&saved).unwrap());
+    let snapshot = serde_json::to_vec(&saved).unwrap();
+    disk.insert(Kind::Targets, Saved { snapshot, appended: Vec::new() });
     let engine = founder(1, restored(&disk));
     assert_eq!(engine.status(at(0)).router.targets, ["h9:6783"]);
 }
@@ -329,7 +285,7 @@ fn probes(outputs: &[Output]) -> Vec<u64> {
 }
 
 /// Answers the first probe of a peer's new link.
-fn confirm(engine: &mut Engine, disk: &mut BTreeMap<&'static str, Vec<u8>>, peer: u8, now: Time) {
+fn confirm(engine: &mut Engine, disk: &mut BTreeMap<Kind, Saved>, peer: u8, now: Time) {
     let token = probes(&drain(engine, disk, now))[0];
     engine.handle_answer(identity(peer).name(), token, now);
 }

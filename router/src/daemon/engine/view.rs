@@ -65,6 +65,7 @@ impl Engine {
         let mut warnings = self.settings.warnings.clone();
         warnings.extend(self.node.warnings());
         warnings.extend(self.data_failure.clone());
+        warnings.extend(self.saving.failure().map(str::to_owned));
         warnings.extend(self.exposure.warning());
         warnings.extend(self.enforcement.warnings());
         warnings.extend(self.node.clock_warnings(now));

@@ -4,20 +4,33 @@
 //! |---|---|---|
 //! | `lock` | nothing; held while a daemon runs | at start |
 //! | `identity` | the seed of the Ed25519 key, mode 0600 | once |
-//! | `gossip` | the snapshot of the gossip node: ring space, allocations, versions | before what it says is sent |
-//! | `attachments` | the Pods' interfaces, JSON | before an ADD is answered |
+//! | `checkpoint-N`, `journal-N` | the gossip node (ring space, allocations, versions) and the Pods' interfaces | before anything that depends on it is sent or answered |
 //! | `targets` | the targets, JSON | before a `connect` is answered |
 //! | `heard` | policies, namespaces and Pods that other nodes told of | some time after they did |
 //! | `peers` | where the other members were seen last, JSON | when that changes |
 //! | `reset` | what a reset keeps, and the new identity; gone when the reset is finished | before anything is forgotten |
 //!
-//! Every file but `lock` is an [`envelope`]: a header with a checksum, then the content. It is
-//! replaced as a whole: written beside, fsynced, renamed, and the directory fsynced. A crash at any
-//! moment leaves the old content or the new.
+//! `identity`, `targets`, `peers` and checkpoints are [`envelope`]s: a header with a checksum, then the
+//! content. They are replaced as a whole: written beside, fsynced, renamed, and the directory fsynced.
+//! A crash at any moment leaves the old content or the new.
+//!
+//! What changes often goes into the [`journal`]: an allocation costs one append and one sync there,
+//! however many addresses are held, and those that come while it syncs share the next one. An address
+//! and the interface that it is for are appended in one frame, so either both are there after a crash or
+//! neither. Whoever was not answered asks again, or detaches.
+//!
+//! A full disk refuses what asks for addresses, and loses nothing: what could not be written is kept in
+//! memory, in order, and tried again each second.
 
 mod envelope;
+mod frame;
+mod journal;
+mod measure;
 mod reset;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -27,8 +40,10 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use weft_crypto::Identity;
 
+pub(super) use journal::{Journal, Recovered};
+pub use measure::Disk;
 pub(super) use reset::Kept;
-pub(super) use writer::{Saved, Writer};
+pub(super) use writer::{Outcome, Saved, Write, Writer};
 
 /// What went wrong with the data directory. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +90,10 @@ pub enum StoreError {
     },
 }
 
-/// The files of the data directory that the daemon rewrites while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the daemon writes while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// The snapshot of the gossip node.
+    /// The gossip node.
     Gossip,
     /// The Pods' interfaces.
     Attachments,
@@ -91,11 +106,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// All of them, in the order in which they are written: what others depend on comes first.
-    const ALL: [Self; 5] =
-        [Self::Gossip, Self::Attachments, Self::Targets, Self::Peers, Self::Heard];
+    /// Whether it goes into the journal; else it has a file of its own, replaced as a whole.
+    pub(super) fn in_journal(self) -> bool {
+        matches!(self, Self::Gossip | Self::Attachments)
+    }
 
-    /// The file's name in the directory, and the kind its header names.
+    /// The name of its file in the directory, if it has one, and of its kind there and in logs.
     fn file_name(self) -> &'static str {
         match self {
             Self::Gossip => "gossip",
@@ -104,6 +120,23 @@ impl Kind {
             Self::Peers => "peers",
             Self::Heard => "heard",
         }
+    }
+
+    /// How it is called in the journal.
+    fn code(self) -> u8 {
+        match self {
+            Self::Gossip => 1,
+            Self::Attachments => 2,
+            Self::Targets => 3,
+            Self::Peers => 4,
+            Self::Heard => 5,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Gossip, Self::Attachments, Self::Targets, Self::Peers, Self::Heard]
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 }
 
@@ -165,7 +198,12 @@ impl Store {
         Ok(identity)
     }
 
-    /// What a file held when it was last written; `None` before that.
+    /// What the journal and its checkpoint say, and the journal to go on with.
+    pub(super) fn recover(&self) -> Result<(Journal, Recovered), StoreError> {
+        Journal::recover(&self.dir)
+    }
+
+    /// What the file of a kind held when it was last written; `None` before that.
     pub(super) fn load(&self, kind: Kind) -> Result<Option<Vec<u8>>, StoreError> {
         envelope::read(&self.dir, kind.file_name())
     }
@@ -176,52 +214,20 @@ impl Store {
         kind: Kind,
     ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = self.load(kind)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|_| StoreError::Damaged {
-            path: self.dir.join(kind.file_name()),
+        serde_json::from_slice(&bytes).map(Some).map_err(|_| self.unreadable(kind))
+    }
+
+    /// What was saved of a kind is sound and yet cannot be read.
+    pub(super) fn unreadable(&self, kind: Kind) -> StoreError {
+        StoreError::Damaged {
+            path: self.dir.join(if kind.in_journal() { "journal" } else { kind.file_name() }),
             what: "its JSON does not parse",
             dir: self.dir.clone(),
-        })
+        }
     }
 
     /// The directory.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identity_is_made_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("new");
-        let first = Store::open(&path).unwrap().identity().unwrap().name();
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.identity().unwrap().name(), first);
-        let mode = fs::metadata(path.join("identity")).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn second_daemon_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let _held = Store::open(dir.path()).unwrap();
-        assert!(matches!(Store::open(dir.path()), Err(StoreError::Locked { .. })));
-    }
-
-    #[test]
-    fn damaged_identity_is_named_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        store.identity().unwrap();
-        let path = dir.path().join("identity");
-        let mut bytes = fs::read(&path).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(&path, &bytes).unwrap();
-        let error = store.identity().unwrap_err();
-        assert!(error.to_string().contains("identity is damaged"), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), bytes);
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 use weft_api::attach::Attachment;
 use weft_crypto::{Identity, PeerName};
 
+use super::journal::{Journal, write_checkpoint};
 use super::{Kind, Store, StoreError, envelope};
 use crate::daemon::engine::{SavedPeers, SavedTargets};
 
@@ -65,7 +66,9 @@ impl Store {
         if let Some(targets) = &kept.targets {
             envelope::write(&self.dir, Kind::Targets.file_name(), &json(targets))?;
         }
-        envelope::write(&self.dir, Kind::Attachments.file_name(), &json(&kept.attachments))?;
+        let generation = Journal::recover(&self.dir)?.0.rotate()?;
+        let attachments = vec![(Kind::Attachments, json(&kept.attachments))];
+        write_checkpoint(&self.dir, generation, &attachments)?;
         fs::remove_file(self.dir.join(NAME)).map_err(fail)?;
         fs::File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(fail)
     }
@@ -90,7 +93,18 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use weft_gossip::Written;
+
     use super::*;
+    use crate::daemon::engine::read_attachments;
+    use crate::daemon::store::frame;
+
+    /// A journal with something of the former node in it.
+    fn write_old(dir: &std::path::Path) {
+        let mut body = Vec::new();
+        frame::put_entry(&mut body, Kind::Gossip, &Written::Snapshot(b"old".to_vec())).unwrap();
+        Journal::recover(dir).unwrap().0.append(&body).unwrap();
+    }
 
     fn kept() -> Kept {
         let attachment = Attachment {
@@ -109,8 +123,9 @@ mod tests {
     fn check(store: &Store, former: PeerName, now: PeerName) {
         assert_ne!(store.identity().unwrap().name(), former);
         assert_eq!(store.identity().unwrap().name(), now);
-        assert!(store.load(Kind::Gossip).unwrap().is_none());
-        let attachments: Vec<Attachment> = store.load_json(Kind::Attachments).unwrap().unwrap();
+        let (_, recovered) = store.recover().unwrap();
+        assert!(!recovered.saved.contains_key(&Kind::Gossip));
+        let attachments = read_attachments(&recovered.saved[&Kind::Attachments]).unwrap();
         assert_eq!(attachments, kept().attachments);
         let targets: Option<SavedTargets> = store.load_json(Kind::Targets).unwrap();
         assert_eq!(targets, kept().targets);
@@ -126,7 +141,7 @@ mod tests {
         assert_eq!(store.existing_name().unwrap(), None);
         let former = store.identity().unwrap().name();
         assert_eq!(store.existing_name().unwrap(), Some(former));
-        envelope::write(dir.path(), "gossip", b"old").unwrap();
+        write_old(dir.path());
         let now = store.reset(kept()).unwrap();
         check(&store, former, now);
     }
@@ -136,7 +151,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let former = store.identity().unwrap().name();
-        envelope::write(dir.path(), "gossip", b"old").unwrap();
+        write_old(dir.path());
         let identity = Identity::from_seed([7; 32]);
         let reset = Reset { identity: *identity.seed(), kept: kept() };
         envelope::write(dir.path(), NAME, &json(&reset)).unwrap();

@@ -8,7 +8,7 @@ const LINK: u64 = 1;
 /// Two engines with a link between them.
 struct Pair {
     engines: [Engine; 2],
-    disks: [BTreeMap<&'static str, Vec<u8>>; 2],
+    disks: [BTreeMap<Kind, Saved>; 2],
     /// Messages under way to each.
     inbox: [VecDeque<Vec<u8>>; 2],
     second: u64,
@@ -141,9 +141,8 @@ fn a_removed_node_is_apart_until_its_pods_are_cut_off_and_names_them() {
     assert!(!pair.engines[1].is_apart() && pair.engines[1].take_tables_changed());
 
     for output in outputs {
-        if let Output::Save { kind, token, bytes } = output {
-            pair.disks[1]
-                .insert(if kind == Kind::Gossip { "gossip" } else { "attachments" }, bytes);
+        if let Output::Save { kind, token, what } = output {
+            pair.disks[1].entry(kind).or_default().write(what);
             pair.engines[1].handle_saved(kind, token, at(pair.second));
         }
     }
@@ -219,13 +218,14 @@ fn whatever_the_files_say_a_pod_without_its_address_is_cut_off_at_the_start() {
     engine.attach(1, request("a"), at(1));
     drain(&mut engine, &mut disk, at(1));
     // The attachments are newer than the allocations, as after an old copy was put back.
-    let mut saved: Vec<Attachment> = serde_json::from_slice(&disk["attachments"]).unwrap();
+    let mut saved = read_attachments(&disk[&Kind::Attachments]).unwrap();
     saved.push(Attachment {
         container: "b".to_owned(),
         ips: vec!["10.32.0.9/12".parse().unwrap()],
         ..saved[0].clone()
     });
-    disk.insert("attachments", serde_json::to_vec(&saved).unwrap());
+    let snapshot = serde_json::to_vec(&saved).unwrap();
+    disk.insert(Kind::Attachments, Saved { snapshot, appended: Vec::new() });
 
     let mut engine = founder(1, restored(&disk));
     assert!(engine.is_apart());

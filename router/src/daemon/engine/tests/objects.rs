@@ -21,7 +21,7 @@ fn policy(name: &str) -> (ObjectKey, Value) {
 }
 
 /// The last that the enforcer was told.
-fn told(engine: &mut Engine, disk: &mut BTreeMap<&'static str, Vec<u8>>) -> Option<PolicyState> {
+fn told(engine: &mut Engine, disk: &mut BTreeMap<Kind, Saved>) -> Option<PolicyState> {
     let mut told = None;
     let mut held_back = Vec::new();
     while let Some(output) = engine.poll_output() {
@@ -30,8 +30,8 @@ fn told(engine: &mut Engine, disk: &mut BTreeMap<&'static str, Vec<u8>>) -> Opti
                 told = Some((*state).clone());
                 engine.handle_policy(enforced(token), at(0));
             }
-            Output::Save { kind: Kind::Gossip, token, bytes } => {
-                disk.insert("gossip", bytes);
+            Output::Save { kind: Kind::Gossip, token, what } => {
+                disk.entry(Kind::Gossip).or_default().write(what);
                 engine.handle_saved(Kind::Gossip, token, at(0));
             }
             other => held_back.push(other),
@@ -49,10 +49,10 @@ fn an_object_is_answered_and_enforced_once_it_is_on_disk_and_outlives_a_restart(
     engine.set_clock(1_800_000_000_000, at(0));
     engine.apply(7, vec![policy("web"), policy("db")], at(0));
     let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
-    let [Output::Save { kind: Kind::Gossip, token, bytes }] = &outputs[..] else {
+    let [Output::Save { kind: Kind::Gossip, token, what }] = &outputs[..] else {
         panic!("only a write comes first: {outputs:?}")
     };
-    disk.insert("gossip", bytes.clone());
+    disk.entry(Kind::Gossip).or_default().write(what.clone());
     engine.handle_saved(Kind::Gossip, *token, at(0));
     let state = told(&mut engine, &mut disk).expect("there is something to enforce");
     let policies: Vec<_> = state.cluster.policies.keys().map(|(_, name)| name.as_str()).collect();
