@@ -6,7 +6,7 @@
 //! In reading order: [`Identity`] and [`PeerName`]; [`ClusterSecret`]; [`client_config`] and [`server_config`] for the
 //! control connections, on which [`Admission`] proves membership; [`negotiate`], by which two nodes agree on a
 //! [`Suite`]; [`SessionKeys`], from which come a [`Sealer`] and an [`Opener`] for data packets; [`ReplayWindow`], which
-//! each opened packet must pass.
+//! each opened packet must pass; [`Epochs`], which changes the keys of a session that lives on.
 //!
 //! ```
 //! use weft_crypto::{
@@ -38,9 +38,11 @@
 mod admission;
 mod aead;
 mod cpu;
+mod exchange;
 mod hex;
 mod identity;
 mod packet;
+mod rekey;
 mod replay;
 mod secret;
 mod session;
@@ -53,6 +55,7 @@ pub use identity::{BadSignature, Identity, ParsePeerNameError, PeerName, Signatu
 pub use packet::{
     HEADER_LEN, Header, HeaderError, MAX_PACKET_LEN, MAX_PACKETS, ReceiverIndex, TAG_LEN,
 };
+pub use rekey::{Epochs, Expired, Fresh, Indices, RekeyError, RekeyTimes};
 pub use replay::{REPLAY_WINDOW, ReplayWindow, Replayed};
 pub use secret::{ClusterSecret, SecretError, Weakness};
 pub use session::{DATA_EXPORTER_LABEL, Opener, SealError, Sealer, SessionKeys};

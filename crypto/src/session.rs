@@ -18,6 +18,7 @@ pub const DATA_EXPORTER_LABEL: &[u8] = b"EXPORTER-weft/1 data";
 const EXTRACT_SALT: &[u8] = b"weft/1 data keys";
 const CLIENT_TO_SERVER: &[u8] = b"client to server";
 const SERVER_TO_CLIENT: &[u8] = b"server to client";
+const NEXT_EPOCH: &[u8] = b"next epoch";
 
 /// The keys of one session. Erased from memory when dropped.
 ///
@@ -27,29 +28,55 @@ const SERVER_TO_CLIENT: &[u8] = b"server to client";
 pub struct SessionKeys {
     sending: Zeroizing<[u8; KEY_LEN]>,
     receiving: Zeroizing<[u8; KEY_LEN]>,
+    /// What the keys of the next epoch come from, with a fresh exchange.
+    chain: Zeroizing<[u8; KEY_LEN]>,
     #[zeroize(skip)]
-    counter: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// What was sealed under one key.
+#[derive(Default)]
+struct Counts {
+    /// The next counter.
+    next: AtomicU64,
+    /// How many of them went into packets that keep the session up, not to use.
+    upkeep: AtomicU64,
 }
 
 impl SessionKeys {
     /// Derives both directions' secrets from the exporter output under [`DATA_EXPORTER_LABEL`], by HKDF-SHA256
     /// (RFC 5869). `role` is our own side of the connection.
     pub fn derive(exported: &[u8; 32], role: Role) -> Self {
-        let keys = Hkdf::<Sha256>::new(Some(EXTRACT_SALT), exported);
+        Self::expand(&Hkdf::new(Some(EXTRACT_SALT), exported), role)
+    }
+
+    /// The keys of the next epoch: of a chain secret, which ties them to all epochs before, and of `fresh`, what an
+    /// exchange of new keys yielded. `role` is our own side of the connection.
+    pub(crate) fn next(chain: &Zeroizing<[u8; KEY_LEN]>, fresh: &[u8], role: Role) -> Self {
+        Self::expand(&Hkdf::new(Some(chain.as_slice()), fresh), role)
+    }
+
+    /// What [`SessionKeys::next`] takes.
+    pub(crate) fn chain(&self) -> Zeroizing<[u8; KEY_LEN]> {
+        self.chain.clone()
+    }
+
+    fn expand(keys: &Hkdf<Sha256>, role: Role) -> Self {
         let (sending, receiving) = match role {
             Role::Client => (CLIENT_TO_SERVER, SERVER_TO_CLIENT),
             Role::Server => (SERVER_TO_CLIENT, CLIENT_TO_SERVER),
         };
         Self {
-            sending: expand(&keys, sending),
-            receiving: expand(&keys, receiving),
-            counter: Arc::default(),
+            sending: expand(keys, sending),
+            receiving: expand(keys, receiving),
+            chain: expand(keys, NEXT_EPOCH),
+            counts: Arc::default(),
         }
     }
 
     /// What seals our packets to the peer, which wants to see the index `to` in them.
     pub fn sealer(&self, to: ReceiverIndex, suite: Suite) -> Sealer {
-        Sealer { aead: keyed(&self.sending, suite), to, counter: Arc::clone(&self.counter) }
+        Sealer { aead: keyed(&self.sending, suite), to, counts: Arc::clone(&self.counts) }
     }
 
     /// What opens the peer's packets to us.
@@ -68,8 +95,8 @@ impl fmt::Debug for SessionKeys {
 pub struct Sealer {
     aead: Box<dyn Aead>,
     to: ReceiverIndex,
-    /// The next counter. Shared with every other sealer under the same key.
-    counter: Arc<AtomicU64>,
+    /// Shared with every other sealer under the same key.
+    counts: Arc<Counts>,
 }
 
 impl Sealer {
@@ -91,6 +118,16 @@ impl Sealer {
         let counter = self.next_counter()?;
         *header = Header { receiver: self.to, counter }.encode();
         *tag = self.aead.seal(nonce(counter), header, buffer);
+        Ok(counter)
+    }
+
+    /// [`Self::seal`] for a packet that keeps the session up, such as a probe: it does not count as use of the keys.
+    ///
+    /// # Errors
+    /// [`SealError`], as there.
+    pub fn seal_upkeep(&self, packet: &mut [u8]) -> Result<u64, SealError> {
+        let counter = self.seal(packet)?;
+        self.counts.upkeep.fetch_add(1, Ordering::Relaxed);
         Ok(counter)
     }
 
@@ -131,17 +168,22 @@ impl Sealer {
 
     /// How many packets were sealed under this key, for deciding when to change it.
     pub fn sealed(&self) -> u64 {
-        self.counter.load(Ordering::Relaxed).min(MAX_PACKETS)
+        self.counts.next.load(Ordering::Relaxed).min(MAX_PACKETS)
+    }
+
+    /// Whether any packet was sealed but for those of [`Self::seal_upkeep`].
+    pub fn is_used(&self) -> bool {
+        self.sealed() > self.counts.upkeep.load(Ordering::Relaxed)
     }
 
     fn next_counter(&self) -> Result<u64, SealError> {
         // Relaxed: nothing but the number itself is handed over, and each addition yields another one.
-        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        let counter = self.counts.next.fetch_add(1, Ordering::Relaxed);
         if counter < MAX_PACKETS {
             return Ok(counter);
         }
         // Keeps refusals from ever wrapping round to zero.
-        self.counter.store(MAX_PACKETS, Ordering::Relaxed);
+        self.counts.next.store(MAX_PACKETS, Ordering::Relaxed);
         Err(SealError::Exhausted)
     }
 }

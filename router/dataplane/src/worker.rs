@@ -333,7 +333,7 @@ impl Shared {
         token: u64,
     ) -> Result<[u8; payload::PROBE_LEN], DropReason> {
         let mut packet = payload::probe(kind, token);
-        peer.sealer.seal(&mut packet).map_err(egress::unsealed)?;
+        peer.sealer.seal_upkeep(&mut packet).map_err(egress::unsealed)?;
         Ok(packet)
     }
 

@@ -154,6 +154,9 @@ pub(super) struct LaunchArgs {
     /// What carries data packets: udp [default: udp]
     #[arg(long, value_name = "KIND")]
     tunnel: Option<String>,
+    /// Seconds after which keys of data packets in use have been changed, 2 to 120 [default: 120]
+    #[arg(long, value_name = "SECONDS")]
+    rekey_interval: Option<String>,
     /// Connections that policies no longer allow: cut or keep [default: cut]
     #[arg(long, value_name = "WHAT")]
     policy_established: Option<String>,
@@ -181,6 +184,7 @@ impl LaunchArgs {
             (Setting::TrustedSubnets, &self.trusted_subnets),
             (Setting::Cipher, &self.cipher),
             (Setting::Tunnel, &self.tunnel),
+            (Setting::RekeyInterval, &self.rekey_interval),
             (Setting::PolicyEstablished, &self.policy_established),
             (Setting::LogLevel, &self.log_level),
         ];

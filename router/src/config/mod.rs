@@ -16,6 +16,7 @@ mod tests;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use weft_crypto::{ClusterSecret, SuitePolicy};
@@ -39,6 +40,8 @@ pub const DEFAULT_STATUS_ADDR: SocketAddr =
 pub const DEFAULT_BRIDGE: &str = "weft";
 /// The greatest number of connections: what Weave Net ended at after 10, 30 and 100.
 pub const DEFAULT_CONN_LIMIT: usize = 200;
+/// Two minutes: what a stolen key opens at most, beside what was under way.
+pub const DEFAULT_REKEY_INTERVAL: Duration = Duration::from_secs(120);
 /// The range of the overlay, Weave Net's: seldom used by others.
 pub const DEFAULT_RANGE: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 32, 0, 0), 12));
 
@@ -82,6 +85,9 @@ pub struct Config {
     pub cipher: Cipher,
     /// What carries the data packets.
     pub tunnel: Tunnel,
+    /// Keys of data packets that are in use are changed before they are this old. 2 to 120 s; the lower
+    /// values are for tests.
+    pub rekey_interval: Duration,
     /// Whether connections that policies no longer allow are cut.
     pub policy_established: PolicyEstablished,
     /// How much is logged.
@@ -114,6 +120,7 @@ impl Config {
             trusted_subnets: Vec::new(),
             cipher: Cipher(SuitePolicy::Auto),
             tunnel: Tunnel::Udp,
+            rekey_interval: DEFAULT_REKEY_INTERVAL,
             policy_established: PolicyEstablished::Cut,
             log_level: LogLevel::Info,
             peers: Vec::new(),

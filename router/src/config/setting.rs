@@ -41,6 +41,8 @@ pub enum Setting {
     Cipher,
     /// What carries the data packets.
     Tunnel,
+    /// The age by which keys in use are changed.
+    RekeyInterval,
     /// Whether connections that policies no longer allow are cut.
     PolicyEstablished,
     /// How much is logged.
@@ -77,7 +79,7 @@ impl Kind {
 
 impl Setting {
     /// Every setting, in the order of the command's help.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Peers,
         Self::Nickname,
         Self::Port,
@@ -94,6 +96,7 @@ impl Setting {
         Self::TrustedSubnets,
         Self::Cipher,
         Self::Tunnel,
+        Self::RekeyInterval,
         Self::PolicyEstablished,
         Self::LogLevel,
     ];
@@ -117,6 +120,7 @@ impl Setting {
             Self::TrustedSubnets => "trusted-subnets",
             Self::Cipher => "cipher",
             Self::Tunnel => "tunnel",
+            Self::RekeyInterval => "rekey-interval",
             Self::PolicyEstablished => "policy-established",
             Self::LogLevel => "log-level",
         }
@@ -130,7 +134,7 @@ impl Setting {
     /// How the value is written.
     pub(super) fn kind(self) -> Kind {
         match self {
-            Self::Port | Self::ConnLimit => Kind::Number,
+            Self::Port | Self::ConnLimit | Self::RekeyInterval => Kind::Number,
             Self::Mtu => Kind::TextOrNumber,
             Self::NoDiscovery => Kind::Switch,
             Self::Peers | Self::IpallocRange | Self::TrustedSubnets => Kind::List,

@@ -72,6 +72,7 @@ fn every_setting_has_three_names() {
         (Setting::TrustedSubnets, "[\"192.168.0.0/16\"]", "192.168.0.0/16"),
         (Setting::Cipher, "\"chacha20-poly1305\"", "chacha20-poly1305"),
         (Setting::Tunnel, "\"udp\"", "udp"),
+        (Setting::RekeyInterval, "60", "60"),
         (Setting::PolicyEstablished, "\"keep\"", "keep"),
         (Setting::LogLevel, "\"debug\"", "debug"),
     ];
@@ -103,6 +104,7 @@ fn every_setting_has_three_names() {
     assert_eq!(config.conn_limit, 7);
     assert_eq!(shown(&config.trusted_subnets), ["192.168.0.0/16"]);
     assert_eq!(config.cipher, Cipher(SuitePolicy::Force(Suite::ChaCha20Poly1305)));
+    assert_eq!(config.rekey_interval.as_secs(), 60);
     assert_eq!(config.policy_established, PolicyEstablished::Keep);
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(
@@ -210,6 +212,11 @@ fn bad_values() {
              / : or %",
         ),
         (Mtu, "575", "invalid --mtu \"575\": must be auto or a number from 576 to 65535"),
+        (
+            RekeyInterval,
+            "1",
+            "invalid --rekey-interval \"1\": must be a number of seconds from 2 to 120",
+        ),
         (ConnLimit, "0", "invalid --conn-limit \"0\": must be a number from 1 to 65535"),
         (
             TrustedSubnets,

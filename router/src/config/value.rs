@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use weft_crypto::{PeerName, SuitePolicy};
@@ -212,6 +213,14 @@ pub(super) fn conn_limit(text: &str) -> Result<usize, InvalidValue> {
     match text.parse() {
         Ok(limit) if (1..=65535).contains(&limit) => Ok(limit),
         _ => refuse("must be a number from 1 to 65535"),
+    }
+}
+
+/// Reads the age by which keys in use are changed, in seconds.
+pub(super) fn rekey_interval(text: &str) -> Result<Duration, InvalidValue> {
+    match text.parse() {
+        Ok(seconds) if (2..=120).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => refuse("must be a number of seconds from 2 to 120"),
     }
 }
 

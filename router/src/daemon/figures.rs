@@ -76,6 +76,21 @@ fn control(snapshot: &mut Snapshot, engine: &Engine, links: &Counters, now: Time
         "Incoming connections refused because too many handshakes were under way",
         get(&links.handshakes_refused),
     );
+    snapshot.counter(
+        "rekeys",
+        "Changes of the keys of data packets, each counted at both ends",
+        get(&links.rekeys),
+    );
+    snapshot.counter(
+        "rekeys_refused",
+        "Messages about new keys that were wrong, and passed over",
+        get(&links.rekeys_refused),
+    );
+    snapshot.counter(
+        "sessions_expired",
+        "Connections closed because the keys of data packets were too old and could not be changed",
+        get(&links.sessions_expired),
+    );
 }
 
 fn gossip(snapshot: &mut Snapshot, engine: &Engine) {

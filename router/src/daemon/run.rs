@@ -14,7 +14,7 @@ use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
 use weft_dataplane::{DataEvent, Dataplane, Tables};
-use weft_gossip::Written;
+use weft_gossip::{Time, Written};
 
 use super::api::{Call, Command, ControlSocket};
 use super::clock::Clock;
@@ -102,7 +102,8 @@ impl Running {
         let mut traffic = tokio::time::interval(TRAFFIC_EVERY);
         traffic.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.reset.is_none() {
-            let due = self.parts.engine.poll_timeout();
+            let keys = self.parts.links.poll_timeout().map(Time::from_start);
+            let due = self.parts.engine.poll_timeout().into_iter().chain(keys).min();
             let sleep = due.map_or(LONGEST_SLEEP, |time| self.parts.clock.until(time));
             let inputs = &mut self.parts.inputs;
             tokio::select! {
@@ -148,6 +149,9 @@ impl Running {
             }
             LinkEvent::Stranger { peer, address } => engine.handle_stranger(peer, address),
             LinkEvent::Message { id, bytes } => engine.handle_message(id, &bytes, now),
+            LinkEvent::Rekey { id, bytes } => {
+                self.parts.links.handle_rekey(id, &bytes, now.since_start());
+            }
             LinkEvent::Closed { id, reason } => {
                 self.parts.links.closed(id);
                 engine.handle_closed(id, &reason, now);
@@ -165,8 +169,9 @@ impl Running {
             dial_number: new.dial_number,
             suite: new.suite,
         };
-        match self.parts.engine.handle_admitted(&info, self.parts.clock.now()) {
-            Verdict::Accept => self.parts.links.open(new),
+        let now = self.parts.clock.now();
+        match self.parts.engine.handle_admitted(&info, now) {
+            Verdict::Accept => self.parts.links.open(new, now.since_start()),
             Verdict::Decline(code) => self.parts.links.decline(new, code),
         }
     }
@@ -190,14 +195,18 @@ impl Running {
         while let Ok(event) = self.parts.inputs.data.try_recv() {
             self.on_data(event);
         }
-        self.parts.engine.handle_timeout(self.parts.clock.now());
+        let now = self.parts.clock.now();
+        for link in self.parts.links.handle_timeout(now.since_start()) {
+            self.parts.engine.handle_closed(link, "the peer did not change the keys", now);
+        }
+        self.parts.engine.handle_timeout(now);
     }
 
     fn on_traffic(&mut self) {
         let Parts { engine, links, clock, .. } = &mut self.parts;
         let sessions: Vec<_> = engine
             .links()
-            .filter_map(|(peer, link)| Some((peer, links.session(link.id)?.sealer.sealed())))
+            .filter_map(|(peer, link)| Some((peer, links.epochs(link.id)?.sealed())))
             .collect();
         engine.handle_traffic(sessions.into_iter(), clock.now());
     }
@@ -287,11 +296,13 @@ impl Running {
             enforcer,
             ..
         } = &mut self.parts;
-        if engine.take_tables_changed() {
+        // Both are to be asked: each forgets with its answer.
+        if engine.take_tables_changed() | links.take_keys_changed() {
             tables.store(Arc::new(tables::build(*name, ranges, engine, links)));
             let linked = engine.links().map(|(peer, link)| (peer, link.id, link.path()));
             links.set_ways(linked, engine.unlinked());
         }
+        links.send_rekeys();
         // All that comes out together is written in one piece. Nothing else waits for it here: what does
         // depend on it is still inside the engine.
         let mut writes = Vec::new();

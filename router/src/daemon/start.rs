@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
-use weft_crypto::{Identity, Suite, SuitePolicy};
+use weft_crypto::{Identity, RekeyTimes, Suite, SuitePolicy};
 use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Mac, Tables};
 use weft_gossip::ipam::Init;
 use weft_netio::tap::{Tap, TapError};
@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::engine::{Engine, Restored, Settings, read_attachments};
 use super::error::LaunchError;
 use super::host::{self, Bridge, Outbound, Scissors, TAP_NAME};
-use super::links::Links;
+use super::links::{Links, Local};
 use super::policy::{Enforcer, Options};
 use super::predecessor::once_free;
 use super::run::{Inputs, Running};
@@ -133,16 +133,15 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let gossip = gossip_config(&config, boot_id);
     let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
 
-    let offer = config.cipher.0.offer();
-    let links = Links::start(
-        port.control,
-        &identity,
-        config.secret,
-        offer,
+    let local = Local {
+        name: identity.name(),
         boot_id,
-        dataplane.relay_sender(),
-        link_events,
-    )?;
+        secret: config.secret,
+        offer: config.cipher.0.offer(),
+        rekey: RekeyTimes::latest(config.rekey_interval),
+    };
+    let links =
+        Links::start(port.control, &identity, local, dataplane.relay_sender(), link_events)?;
     // The event loop is gone only when the daemon stops.
     let writer =
         Writer::start(&store, journal, move |outcome| drop(saved_events.blocking_send(outcome)));

@@ -19,17 +19,15 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
     let mut sessions = Vec::new();
     // While Pods with void addresses are still plugged in, nobody is a peer.
     for (name, link) in engine.links().filter(|_| !engine.is_apart()) {
-        let Some(session) = links.session(link.id) else { continue };
+        let Some(epochs) = links.epochs(link.id) else { continue };
         // Without a way there is nothing to send along; what comes is still taken.
         if let Some(path) = link.path() {
             slots.insert(name, PeerSlot(peers.len()));
-            peers.push(PeerPath { name, sealer: session.sealer.clone(), path });
+            peers.push(PeerPath { name, sealer: epochs.sealer().clone(), path });
         }
-        sessions.push(RxSession {
-            receiver: session.receiver,
-            opener: session.opener.clone(),
-            peer: name,
-        });
+        for (receiver, opener) in epochs.openers() {
+            sessions.push(RxSession { receiver, opener: opener.clone(), peer: name });
+        }
     }
     let hop = |owner: PeerName| match slots.get(&owner) {
         _ if owner == us => Hop::Local,

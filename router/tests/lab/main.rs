@@ -9,7 +9,7 @@
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
 //! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
-//! [`restart`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
+//! [`restart`], [`rekey`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
 //! not do: [`ports`], [`policies`].
 
@@ -32,6 +32,7 @@ mod paths;
 mod podman;
 mod policies;
 mod ports;
+mod rekey;
 mod removal;
 mod restart;
 mod secret;

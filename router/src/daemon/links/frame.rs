@@ -20,6 +20,8 @@ pub(super) enum FrameType {
     Hello,
     /// A gossip message.
     Gossip,
+    /// A message about new keys of the data path.
+    Rekey,
     /// Anything else: skipped and counted, so that later versions can add types.
     Unknown(u8),
 }
@@ -30,6 +32,7 @@ impl From<u8> for FrameType {
             1 => Self::Proof,
             2 => Self::Hello,
             3 => Self::Gossip,
+            4 => Self::Rekey,
             other => Self::Unknown(other),
         }
     }
@@ -41,6 +44,7 @@ impl From<FrameType> for u8 {
             FrameType::Proof => 1,
             FrameType::Hello => 2,
             FrameType::Gossip => 3,
+            FrameType::Rekey => 4,
             FrameType::Unknown(other) => other,
         }
     }

@@ -13,15 +13,15 @@
 //! Nothing of gossip is read or written before both proofs are checked.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use weft_crypto::{
     ADMISSION_EXPORTER_LABEL, Admission, ClusterSecret, DATA_EXPORTER_LABEL, EXPORTER_LEN,
-    NoCommonSuite, Offer, Opener, PeerName, Proof, ReceiverIndex, Role, Sealer, SessionKeys, Suite,
+    NoCommonSuite, Offer, PeerName, Proof, ReceiverIndex, RekeyTimes, Role, SessionKeys, Suite,
     negotiate,
 };
+use zeroize::Zeroizing;
 
 use super::frame::{self, FrameError, FrameType, MAX_BEFORE_ADMISSION};
 use super::hello::Hello;
@@ -45,14 +45,22 @@ pub(in crate::daemon) mod close_code {
     pub(in crate::daemon) const PROTOCOL: VarInt = VarInt::from_u32(4);
     /// The operator dropped the target.
     pub(in crate::daemon) const FORGOTTEN: VarInt = VarInt::from_u32(5);
+    /// The keys of the data path are too old and could not be changed.
+    pub(in crate::daemon) const EXPIRED: VarInt = VarInt::from_u32(6);
 }
 
 /// What a node brings to every handshake.
-pub(super) struct Local {
-    pub(super) name: PeerName,
-    pub(super) boot_id: u64,
-    pub(super) secret: ClusterSecret,
-    pub(super) offer: Offer,
+pub(in crate::daemon) struct Local {
+    /// Who it is.
+    pub(in crate::daemon) name: PeerName,
+    /// Drawn at random at each start.
+    pub(in crate::daemon) boot_id: u64,
+    /// What all members know.
+    pub(in crate::daemon) secret: ClusterSecret,
+    /// The cipher suites of the data path.
+    pub(in crate::daemon) offer: Offer,
+    /// When keys of the data path are changed.
+    pub(in crate::daemon) rekey: RekeyTimes,
 }
 
 /// A connection whose both ends have proved that they are of the cluster.
@@ -62,9 +70,9 @@ pub(super) struct Admitted {
     pub(super) hello: Hello,
     pub(super) dial_number: u64,
     pub(super) receiver: ReceiverIndex,
+    pub(super) role: Role,
     pub(super) suite: Suite,
-    pub(super) sealer: Arc<Sealer>,
-    pub(super) opener: Arc<Opener>,
+    pub(super) keys: SessionKeys,
     pub(super) connection: Connection,
     pub(super) send: SendStream,
     pub(super) recv: RecvStream,
@@ -231,7 +239,7 @@ async fn greet(
         _ => return Err(HandshakeError::Protocol("no hello after the proof")),
     };
     let suite = negotiate(local.offer, hello.offer)?;
-    let keys = SessionKeys::derive(&export(connection, DATA_EXPORTER_LABEL)?, role);
+    let keys = SessionKeys::derive(&*export(connection, DATA_EXPORTER_LABEL)?, role);
     Ok(Admitted {
         peer,
         address: super::canonical(connection.remote_address()),
@@ -239,19 +247,22 @@ async fn greet(
         // The same number on both ends: the dialler's.
         dial_number: if role == Role::Client { dial_number } else { hello.dial_number },
         receiver,
+        role,
         suite,
-        sealer: Arc::new(keys.sealer(hello.receiver, suite)),
-        opener: Arc::new(keys.opener(suite)),
+        keys,
         connection: connection.clone(),
         send,
         recv,
     })
 }
 
-fn export(connection: &Connection, label: &[u8]) -> Result<[u8; EXPORTER_LEN], HandshakeError> {
-    let mut bytes = [0; EXPORTER_LEN];
+fn export(
+    connection: &Connection,
+    label: &[u8],
+) -> Result<Zeroizing<[u8; EXPORTER_LEN]>, HandshakeError> {
+    let mut bytes = Zeroizing::new([0; EXPORTER_LEN]);
     connection
-        .export_keying_material(&mut bytes, label, b"")
+        .export_keying_material(bytes.as_mut_slice(), label, b"")
         .map_err(|_| HandshakeError::Protocol("TLS exports no keys"))?;
     Ok(bytes)
 }

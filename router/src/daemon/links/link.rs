@@ -8,10 +8,12 @@ use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tracing::trace;
+use weft_crypto::{Epochs, Indices};
 
+use super::super::random;
 use super::frame::{self, FrameError, FrameType, MAX_FRAME};
 use super::handshake::{Admitted, application_code, close_code};
-use super::{Counters, LinkEvent, LinkId, Session, Shared};
+use super::{Counters, LinkEvent, LinkId, Shared};
 
 /// Messages that wait for a peer that does not read. A gossip round is a few messages; what is
 /// dropped beyond that, anti-entropy brings later.
@@ -20,32 +22,37 @@ const QUEUE: usize = 256;
 /// A live link. Dropping it without [`Link::close`] leaves the connection to its idle timeout.
 pub(super) struct Link {
     connection: Connection,
-    queue: mpsc::Sender<Bytes>,
-    session: Session,
+    queue: mpsc::Sender<(FrameType, Bytes)>,
+    /// The keys of the data path.
+    pub(super) epochs: Epochs,
 }
 
 impl Link {
     /// Starts the two tasks. Exactly one [`LinkEvent::Closed`] follows, unless it is closed here.
-    pub(super) fn start(id: LinkId, admitted: Admitted, shared: &Arc<Shared>) -> Self {
-        let Admitted { receiver, sealer, opener, connection, send, recv, .. } = admitted;
+    pub(super) fn start(
+        id: LinkId,
+        admitted: Admitted,
+        shared: &Arc<Shared>,
+        now: Duration,
+    ) -> Self {
+        let Admitted { hello, receiver, role, suite, keys, connection, send, recv, .. } = admitted;
+        let indices = Indices { ours: receiver, theirs: hello.receiver };
+        let jitter = u16::from_le_bytes(random());
+        let epochs = Epochs::new(&keys, role, suite, indices, shared.local.rekey, jitter, now);
         let (queue, messages) = mpsc::channel(QUEUE);
         tokio::spawn(write(send, messages, shared.counters.clone()));
         tokio::spawn(read(id, recv, connection.clone(), shared.clone()));
-        Self { connection, queue, session: Session { receiver, sealer, opener } }
+        Self { connection, queue, epochs }
     }
 
-    pub(super) fn send(&self, bytes: Bytes, counters: &Counters) {
-        if self.queue.try_send(bytes).is_err() {
+    pub(super) fn send(&self, kind: FrameType, bytes: Bytes, counters: &Counters) {
+        if self.queue.try_send((kind, bytes)).is_err() {
             Counters::add(&counters.queue_drops, 1);
         }
     }
 
     pub(super) fn close(self, code: VarInt) {
         self.connection.close(code, b"");
-    }
-
-    pub(super) fn session(&self) -> &Session {
-        &self.session
     }
 
     /// Where the connection leads, in the form that QUIC knows.
@@ -60,17 +67,19 @@ impl Link {
 
 async fn write(
     mut stream: SendStream,
-    mut messages: mpsc::Receiver<Bytes>,
+    mut messages: mpsc::Receiver<(FrameType, Bytes)>,
     counters: Arc<Counters>,
 ) {
-    while let Some(message) = messages.recv().await {
+    while let Some((kind, message)) = messages.recv().await {
         let length = message.len();
         // The reader reports the end of the connection, with its reason.
-        if frame::write(&mut stream, FrameType::Gossip, &message).await.is_err() {
+        if frame::write(&mut stream, kind, &message).await.is_err() {
             return;
         }
-        Counters::add(&counters.messages_out, 1);
-        Counters::add(&counters.bytes_out, length);
+        if kind == FrameType::Gossip {
+            Counters::add(&counters.messages_out, 1);
+            Counters::add(&counters.bytes_out, length);
+        }
     }
 }
 
@@ -81,6 +90,11 @@ async fn read(id: LinkId, mut stream: RecvStream, connection: Connection, shared
                 Counters::add(&shared.counters.messages_in, 1);
                 Counters::add(&shared.counters.bytes_in, bytes.len());
                 if shared.events.send(LinkEvent::Message { id, bytes }).await.is_err() {
+                    return;
+                }
+            }
+            Ok((FrameType::Rekey, bytes)) => {
+                if shared.events.send(LinkEvent::Rekey { id, bytes }).await.is_err() {
                     return;
                 }
             }
@@ -111,6 +125,7 @@ fn describe(error: &FrameError) -> String {
         Some(close_code::SHUTDOWN) => "the peer stopped".into(),
         Some(close_code::DUPLICATE) => "the peer has a better connection to us".into(),
         Some(close_code::FORGOTTEN) => "the peer's operator dropped us".into(),
+        Some(close_code::EXPIRED) => "the peer could not change the keys with us".into(),
         Some(close_code::LIMIT) => "the peer has reached its --conn-limit".into(),
         _ => error.to_string(),
     }

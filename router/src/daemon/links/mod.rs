@@ -11,6 +11,7 @@ mod frame;
 mod handshake;
 mod hello;
 mod link;
+mod rekey;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -24,15 +25,15 @@ use quinn::VarInt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
-use weft_crypto::{
-    ClusterSecret, Identity, Offer, Opener, PeerName, ReceiverIndex, Role, Sealer, Suite,
-};
+use weft_crypto::{Epochs, Identity, PeerName, Role, Suite};
 use weft_dataplane::{Path, RelaySender};
 use weft_gossip::{DialError, Endpoint, Retry};
 
 pub use endpoint::EndpointError;
+use frame::FrameType;
+pub(super) use handshake::Local;
 pub(super) use handshake::close_code;
-use handshake::{Admitted, HandshakeError, Local};
+use handshake::{Admitted, HandshakeError};
 use link::Link;
 use socket::SharedWays;
 pub(super) use socket::{is_virtual, virtual_address};
@@ -74,15 +75,10 @@ pub(super) enum LinkEvent {
     Stranger { peer: PeerName, address: SocketAddr },
     /// A gossip message came.
     Message { id: LinkId, bytes: Bytes },
+    /// A message about new keys came.
+    Rekey { id: LinkId, bytes: Bytes },
     /// A link ended.
     Closed { id: LinkId, reason: String },
-}
-
-/// The keys and the way of the data path that belongs to a link.
-pub(super) struct Session {
-    pub(super) receiver: ReceiverIndex,
-    pub(super) sealer: Arc<Sealer>,
-    pub(super) opener: Arc<Opener>,
 }
 
 /// Frames on control connections since the start, for `/metrics`.
@@ -96,6 +92,9 @@ pub(super) struct Counters {
     pub(super) unknown_frames: AtomicU64,
     pub(super) admission_failures: AtomicU64,
     pub(super) handshakes_refused: AtomicU64,
+    pub(super) rekeys: AtomicU64,
+    pub(super) rekeys_refused: AtomicU64,
+    pub(super) sessions_expired: AtomicU64,
 }
 
 impl Counters {
@@ -144,15 +143,12 @@ impl Links {
     pub(super) fn start(
         socket: std::net::UdpSocket,
         identity: &Identity,
-        secret: ClusterSecret,
-        offer: Offer,
-        boot_id: u64,
+        local: Local,
         relay: RelaySender,
         events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, EndpointError> {
         let ways = SharedWays::default();
         let endpoint = endpoint::bind(socket, ways.clone(), relay, identity)?;
-        let local = Local { name: identity.name(), boot_id, secret, offer };
         let shared = Arc::new(Shared {
             local,
             events,
@@ -199,8 +195,8 @@ impl Links {
     }
 
     /// Carries on with an admitted connection.
-    pub(super) fn open(&mut self, new: NewLink) {
-        self.links.insert(new.id, Link::start(new.id, *new.admitted, &self.shared));
+    pub(super) fn open(&mut self, new: NewLink, now: Duration) {
+        self.links.insert(new.id, Link::start(new.id, *new.admitted, &self.shared, now));
     }
 
     /// Lets an admitted connection go.
@@ -212,7 +208,7 @@ impl Links {
     /// Queues a message; drops and counts it where the peer does not read.
     pub(super) fn send(&self, id: LinkId, bytes: Vec<u8>) {
         if let Some(link) = self.links.get(&id) {
-            link.send(Bytes::from(bytes), &self.shared.counters);
+            link.send(FrameType::Gossip, Bytes::from(bytes), &self.shared.counters);
         }
     }
 
@@ -263,8 +259,8 @@ impl Links {
     }
 
     /// The data path's keys of a link.
-    pub(super) fn session(&self, id: LinkId) -> Option<&Session> {
-        self.links.get(&id).map(Link::session)
+    pub(super) fn epochs(&self, id: LinkId) -> Option<&Epochs> {
+        self.links.get(&id).map(|link| &link.epochs)
     }
 
     /// The round-trip time of a link.
