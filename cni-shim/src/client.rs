@@ -20,7 +20,9 @@ use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, 
 use weft_api::enforcement::{DroppedPacket, DropsQuery, ExplainQuery, Explanation, PolicyStatus};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
-use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
+use weft_api::peers::{
+    ConnectRequest, ForgetRequest, HealReply, HealRequest, RemoveReply, RemoveRequest, TargetsReply,
+};
 use weft_api::reset::{RESET_PATIENCE, ResetReply, ResetRequest};
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
@@ -284,6 +286,14 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn remove(&self, request: &RemoveRequest) -> Result<RemoveReply, ClientError> {
         self.post(path::REMOVE, request, DEFAULT_TIMEOUT).await
+    }
+
+    /// Makes the ring of another node and that of the daemon's node one.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn heal(&self, request: &HealRequest) -> Result<HealReply, ClientError> {
+        self.post(path::HEAL, request, DEFAULT_TIMEOUT).await
     }
 
     /// Has the node begin anew under another identity. Answered when that has come about; the daemon

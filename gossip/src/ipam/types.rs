@@ -216,7 +216,7 @@ impl fmt::Display for Conflict {
             ),
             Self::OtherRing { node } => write!(
                 f,
-                "{} is part of another ring, founded apart from this one; each ring goes on by itself until an operator makes them one",
+                "{0} is part of another ring, founded apart from this one; each ring goes on by itself until `weft heal {0}` on one node makes them one",
                 node.short()
             ),
             Self::OtherRanges { node, theirs } => write!(

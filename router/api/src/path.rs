@@ -18,6 +18,9 @@ pub const FORGET: &str = "/v1/forget";
 /// [`crate::peers::RemoveReply`] at once, perhaps before the removals are complete:
 /// [`crate::status::Ipam::removals`] tells.
 pub const REMOVE: &str = "/v1/remove";
+/// `POST` [`crate::peers::HealRequest`]: makes the ring of another node and this node's own one; answers
+/// [`crate::peers::HealReply`] at once, before the nodes have moved.
+pub const HEAL: &str = "/v1/heal";
 /// `GET`: a list of [`crate::attach::Attachment`] (all, or those that match the query
 /// [`crate::attach::AttachmentQuery`]). `POST` [`crate::attach::AttachRequest`]: reserves
 /// addresses, answers [`crate::attach::AttachReply`]. `DELETE` with the same query: frees them,

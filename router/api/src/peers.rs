@@ -1,8 +1,9 @@
-//! Changing the targets, the peers that the daemon keeps dialling; and removing nodes for good.
+//! Changing the targets, the peers that the daemon keeps dialling; removing nodes for good; and making
+//! two rings one.
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::Removal;
+use crate::status::{NamedNode, Removal};
 
 /// Adds targets, or replaces the whole list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,4 +44,20 @@ pub struct RemoveRequest {
 pub struct RemoveReply {
     /// The removals asked for, and with `force` those that came of it. Each is on disk.
     pub removals: Vec<Removal>,
+}
+
+/// Makes the ring of another node and this node's own one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealRequest {
+    /// A node of the other ring: full name, short form, or a nickname that only one node has.
+    pub peer: String,
+}
+
+/// Which of the rings stays. The word is on disk; the nodes of the other ring move as they hear of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealReply {
+    /// The node that was named.
+    pub peer: NamedNode,
+    /// Whether it is this node's ring whose nodes move to that of the other; if not, the others come.
+    pub moves: bool,
 }

@@ -58,6 +58,13 @@ pub(super) enum Command {
     /// that turns out to be alive loses its addresses when it meets the others. Repeating it changes
     /// nothing.
     Rmpeer(RmpeerArgs),
+    /// Make two rings one that were founded apart
+    ///
+    /// For two clusters that have met, of which each shows the other's nodes as part of another ring. Run
+    /// it once, on any node of either, and name a node of the other. All nodes of one of the rings move to
+    /// the other, with their Pods; a Pod whose address is in use there is cut off and named. It cannot
+    /// be undone. Repeating it changes nothing.
+    Heal(HealArgs),
     /// Have this node leave the ring and begin anew under another identity
     ///
     /// Its addresses are handed over to other nodes first, which takes up to a minute; then the daemon
@@ -262,6 +269,13 @@ pub(super) struct RmpeerArgs {
     /// Full name, its first ten digits, or a nickname that only one node has
     #[arg(value_name = "NAME", required = true)]
     pub(super) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HealArgs {
+    /// A node of the other ring: full name, its first ten digits, or a nickname that only one node has
+    #[arg(value_name = "PEER")]
+    pub(super) peer: String,
 }
 
 #[derive(Debug, Args)]

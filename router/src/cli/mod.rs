@@ -6,6 +6,7 @@
 mod args;
 mod attach;
 mod enforcement;
+mod heal;
 mod launch;
 mod output;
 mod parse;
@@ -104,6 +105,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Report(args) => query::report(&client(socket), args.json),
         Command::Connect(args) => query::connect(&client(socket), &args),
         Command::Forget(args) => query::forget(&client(socket), &args),
+        Command::Heal(args) => heal::heal(&client(socket), &args),
         Command::Reset(args) => reset::reset(&client(socket), &args),
         Command::Rmpeer(args) => rmpeer::rmpeer(&client(socket), &args),
         Command::Attach(args) => attach::attach(&client(socket), &args),

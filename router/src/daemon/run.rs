@@ -278,6 +278,7 @@ impl Running {
             Call::Apply(objects) => engine.apply(id, objects, now),
             Call::Delete(names) => engine.delete(id, &names, now),
             Call::Remove(request) => engine.remove(id, &request, Clock::time_of_day(), now),
+            Call::Heal(request) => engine.heal(id, &request, Clock::time_of_day(), now),
         }
     }
 

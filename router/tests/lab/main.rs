@@ -35,6 +35,7 @@ mod ports;
 mod rekey;
 mod removal;
 mod restart;
+mod rings;
 mod secret;
 mod shutdown;
 mod starts;

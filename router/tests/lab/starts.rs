@@ -1,4 +1,4 @@
-//! Ways in which a mesh comes to be: all at once without a founder, over IPv6, and founded twice.
+//! Ways in which a mesh comes to be: all at once without a founder, and over IPv6.
 
 use std::process::Stdio;
 
@@ -77,32 +77,5 @@ fn an_underlay_without_ipv4_carries_pods_of_both_families() {
                 if ip.contains(':') { format!("[{ip}]:8080") } else { format!("{ip}:8080") };
             eventually("page", PATIENCE, || fetch(&lab, from, Some("a"), &server));
         }
-    }
-}
-
-#[test]
-fn rings_founded_apart_do_not_merge() {
-    let lab = Lab::up("apart", 2);
-    for host in [1, 2] {
-        lab.launch(host, &["--ipalloc-init", "founder"]);
-        lab.pod(host, "a");
-    }
-    lab.ok(["weft", "2", "connect", "10.99.0.1"]);
-    eventually("warning on both sides", PATIENCE, || {
-        for host in [1, 2] {
-            let status = lab.status(host)?;
-            let connected = status["router"]["connections"]["established"] == 1;
-            if !connected || !status["warnings"].to_string().contains("ring") {
-                return Err(status.to_string());
-            }
-        }
-        Ok(())
-    });
-    // A fault stays where it is: both go on with what is theirs.
-    for host in [1, 2] {
-        let address = lab.pod(host, "b");
-        lab.await_ping(host, "a", &address);
-        let ipam = lab.json(host, &["status", "ipam", "--json"]).expect("there is a table");
-        assert_eq!(ipam[0]["addresses"], 1 << 20, "{ipam}");
     }
 }

@@ -100,6 +100,26 @@ fn force_removes_those_that_do_not_answer_as_well() {
 }
 
 #[test]
+fn force_on_a_node_that_resigns_meanwhile_names_nobody() {
+    let mut world = World::founded(4, &["10.32.0.0/24"]);
+    world.mingle();
+    remove(&mut world, 0, 1);
+    world.show(0, 1);
+    assert_eq!(world.hosts[1].ipam.removed_by(), None, "it does not remove anybody yet");
+    // That closes the circle: 0 removes 1, and 1 waits for 0 and 2.
+    world.hosts[1].ipam.remove(name(3), true, 9, world.now).unwrap();
+    world.drain(1);
+    assert_eq!(world.hosts[1].ipam.removed_by(), Some(name(0)));
+    let removals = world.hosts[1].ipam.removals();
+    let named: Vec<_> = removals.iter().map(|of| (of.name, of.forced)).collect();
+    assert!(named.contains(&(name(3), false)), "{named:?}");
+    assert!(removals.iter().all(|of| of.name != name(0) && of.name != name(2)), "{named:?}");
+    world.mingle();
+    assert_eq!(removed(&world, 0), [(name(1), true)]);
+    check_whole(&world, &[0, 2, 3], 256);
+}
+
+#[test]
 fn a_removed_node_that_was_alive_fences_all_and_says_so() {
     let mut world = World::founded(3, &["10.32.0.0/24"]);
     world.mingle();

@@ -16,7 +16,9 @@ use weft_api::attach::{AttachReply, AttachRequest, Attachment, AttachmentQuery, 
 use weft_api::enforcement::{DroppedPacket, DropsQuery, ExplainQuery, Explanation, PolicyStatus};
 use weft_api::error::{ErrorBody, ErrorCode};
 use weft_api::path;
-use weft_api::peers::{ConnectRequest, ForgetRequest, RemoveReply, RemoveRequest, TargetsReply};
+use weft_api::peers::{
+    ConnectRequest, ForgetRequest, HealReply, HealRequest, RemoveReply, RemoveRequest, TargetsReply,
+};
 use weft_api::reset::{ResetReply, ResetRequest};
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
@@ -141,6 +143,7 @@ fn router() -> axum::Router<Door> {
         .route(path::CONNECT, post(connect))
         .route(path::FORGET, post(forget))
         .route(path::REMOVE, post(remove))
+        .route(path::HEAL, post(heal))
         .route(path::RESET, post(reset))
         .route(path::ATTACHMENTS, get(attachments).post(attach).delete(detach))
         .route(path::OBJECTS, get(objects::list).post(objects::apply).layer(long_requests()))
@@ -286,6 +289,14 @@ async fn forget(State(door): State<Door>, request: Body<ForgetRequest>) -> Answe
 async fn change_targets(door: &Door, call: Call) -> Answer<TargetsReply> {
     match door.call(call).await.map_err(Failure)? {
         Reply::Targets(reply) => Ok(Json(reply)),
+        _ => Err(mixed_up()),
+    }
+}
+
+async fn heal(State(door): State<Door>, request: Body<HealRequest>) -> Answer<HealReply> {
+    let Json(request) = request.map_err(|e| invalid(e.body_text()))?;
+    match door.call(Call::Heal(request)).await.map_err(Failure)? {
+        Reply::Healing(reply) => Ok(Json(reply)),
         _ => Err(mixed_up()),
     }
 }

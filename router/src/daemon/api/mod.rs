@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use weft_api::attach::{AttachRequest, Attachment, AttachmentQuery};
 use weft_api::enforcement::{DroppedPacket, DropsQuery, ExplainQuery, Explanation, PolicyStatus};
 use weft_api::error::{ErrorBody, ErrorCode};
-use weft_api::peers::RemoveRequest;
+use weft_api::peers::{HealRequest, RemoveRequest};
 use weft_api::policy::{ObjectName, StoredObject};
 use weft_api::reset::ResetRequest;
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
@@ -42,6 +42,7 @@ pub(super) enum Call {
         peers: Vec<PeerAddr>,
     },
     Remove(RemoveRequest),
+    Heal(HealRequest),
     Reset(ResetRequest),
     /// Objects that have been checked.
     Apply(Vec<(ObjectKey, Value)>),

@@ -13,6 +13,7 @@ mod attachments;
 mod explain;
 mod expose;
 mod fence;
+mod healing;
 mod objects;
 mod output;
 mod paths;

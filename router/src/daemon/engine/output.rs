@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quinn::VarInt;
 use weft_api::attach::{AttachReply, DetachReply};
 use weft_api::error::ErrorBody;
-use weft_api::peers::{RemoveReply, TargetsReply};
+use weft_api::peers::{HealReply, RemoveReply, TargetsReply};
 use weft_api::policy::ChangeReply;
 use weft_api::reset::ResetReply;
 use weft_crypto::PeerName;
@@ -27,6 +27,7 @@ pub(in crate::daemon) enum Reply {
     Detach(DetachReply),
     Targets(TargetsReply),
     Removed(RemoveReply),
+    Healing(HealReply),
     Reset(ResetReply),
     Changed(ChangeReply),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tracing::info;
 use weft_api::error::{ErrorBody, ErrorCode};
-use weft_api::peers::{RemoveReply, RemoveRequest};
+use weft_api::peers::{HealReply, RemoveReply, RemoveRequest};
 use weft_api::status::{NamedNode, Removal};
 use weft_crypto::PeerName;
 use weft_gossip::Time;
@@ -13,15 +13,24 @@ use weft_gossip::ipam::{RemovalView, RemoveError};
 use super::{CallId, Engine, Output, Reply};
 use crate::utc::utc;
 
-/// Calls that wait until their removals are on disk.
+/// Calls that wait until what they said about the ring is on disk.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
     /// The token of the last snapshot of the gossip node that was asked to be written, and of the
     /// last that is on disk.
     asked: u64,
     saved: u64,
-    /// Each with the snapshot it waits for, what was named, and whether by force.
-    waiting: Vec<(u64, CallId, BTreeSet<PeerName>, bool)>,
+    /// Each with the snapshot it waits for.
+    waiting: Vec<(u64, CallId, Asked)>,
+}
+
+/// What a call asked for.
+#[derive(Debug)]
+enum Asked {
+    /// Removals of these nodes.
+    Removal { named: BTreeSet<PeerName>, force: bool },
+    /// That two rings become one.
+    Healing(HealReply),
 }
 
 impl Removals {
@@ -58,29 +67,43 @@ impl Engine {
             }
         }
         self.settle(now);
-        self.removals.waiting.push((self.removals.asked, call, named, request.force));
+        self.answer_on_disk(call, Asked::Removal { named, force: request.force });
+    }
+
+    /// Answers a call that another part of the engine checked once what it said is on disk.
+    pub(super) fn answer_healing(&mut self, call: CallId, reply: HealReply) {
+        self.answer_on_disk(call, Asked::Healing(reply));
+    }
+
+    fn answer_on_disk(&mut self, call: CallId, asked: Asked) {
+        self.removals.waiting.push((self.removals.asked, call, asked));
         self.answer_removals(self.removals.saved);
     }
 
     /// The gossip node's snapshot of this token is on disk.
     pub(super) fn answer_removals(&mut self, saved: u64) {
         self.removals.saved = self.removals.saved.max(saved);
-        let due = |(token, ..): &(u64, _, _, _)| *token <= self.removals.saved;
+        let due = |(token, ..): &(u64, _, _)| *token <= self.removals.saved;
         let (ready, waiting) =
             std::mem::take(&mut self.removals.waiting).into_iter().partition::<Vec<_>, _>(due);
         self.removals.waiting = waiting;
-        for (_, call, named, force) in ready {
-            let named: BTreeSet<String> = named.iter().map(ToString::to_string).collect();
-            let mut removals = self.removal_list();
-            removals.retain(|r| named.contains(&r.node.peer) || (force && r.forced));
-            let reply = Reply::Removed(RemoveReply { removals });
+        for (_, call, asked) in ready {
+            let reply = match asked {
+                Asked::Removal { named, force } => {
+                    let named: BTreeSet<String> = named.iter().map(ToString::to_string).collect();
+                    let mut removals = self.removal_list();
+                    removals.retain(|r| named.contains(&r.node.peer) || (force && r.forced));
+                    Reply::Removed(RemoveReply { removals })
+                }
+                Asked::Healing(reply) => Reply::Healing(reply),
+            };
             self.outputs.push_back(Output::Reply { call, result: Ok(reply) });
         }
     }
 
     /// The disk refuses what calls wait for. It is written when that is possible again.
     pub(super) fn refuse_removals(&mut self, body: &ErrorBody) {
-        for (_, call, ..) in std::mem::take(&mut self.removals.waiting) {
+        for (_, call, _) in std::mem::take(&mut self.removals.waiting) {
             self.outputs.push_back(Output::Reply { call, result: Err(body.clone()) });
         }
     }
@@ -93,12 +116,25 @@ impl Engine {
                 message: "name the nodes to remove".to_owned(),
             });
         }
-        texts.iter().map(|text| self.resolve(text)).collect()
+        let resolve = |text: &String| {
+            let name = self.resolve(text)?;
+            if name == self.settings.name {
+                return Err(ErrorBody {
+                    code: ErrorCode::Invalid,
+                    message: format!(
+                        "{} is this node itself: remove it on another node, or run `weft reset` here",
+                        self.title(name)
+                    ),
+                });
+            }
+            Ok(name)
+        };
+        texts.iter().map(resolve).collect()
     }
 
     /// The one node that goes by `text`: a full name, a short form, a nickname, or the two together
     /// as the tables show them.
-    fn resolve(&self, text: &str) -> Result<PeerName, ErrorBody> {
+    pub(super) fn resolve(&self, text: &str) -> Result<PeerName, ErrorBody> {
         let goes_by = |name: &PeerName| {
             let full_or_short = name.to_string() == text || name.short() == text;
             full_or_short || self.node.nickname(*name) == Some(text) || self.title(*name) == text
@@ -110,13 +146,6 @@ impl Engine {
                 message: format!(
                     "no node is known as \"{}\": `weft status peers` and `weft status ipam` list them",
                     text.escape_debug()
-                ),
-            }),
-            [name] if *name == self.settings.name => Err(ErrorBody {
-                code: ErrorCode::Invalid,
-                message: format!(
-                    "{} is this node itself: remove it on another node, or run `weft reset` here",
-                    self.title(*name)
                 ),
             }),
             [name] => Ok(*name),
@@ -200,7 +229,7 @@ impl Engine {
         NamedNode { peer: self.settings.name.to_string(), nickname }
     }
 
-    fn named(&self, name: PeerName) -> NamedNode {
+    pub(super) fn named(&self, name: PeerName) -> NamedNode {
         let nickname = self.node.nickname(name).unwrap_or_default().to_owned();
         NamedNode { peer: name.to_string(), nickname }
     }

@@ -155,9 +155,11 @@ impl Engine {
                         Err(body.clone())
                     }
                     reply @ Reply::Detach(_) => Ok(reply),
-                    Reply::Targets(_) | Reply::Removed(_) | Reply::Reset(_) | Reply::Changed(_) => {
-                        Err(body.clone())
-                    }
+                    Reply::Targets(_)
+                    | Reply::Removed(_)
+                    | Reply::Healing(_)
+                    | Reply::Reset(_)
+                    | Reply::Changed(_) => Err(body.clone()),
                 };
                 self.outputs.push_back(Output::Reply { call, result });
             }

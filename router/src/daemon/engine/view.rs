@@ -75,6 +75,7 @@ impl Engine {
         warnings.extend(self.fence_warnings());
         warnings.extend(self.gateway_warning());
         warnings.extend(self.removal_warnings());
+        warnings.extend(self.healing_warnings());
         warnings
     }
 
