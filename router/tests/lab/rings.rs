@@ -79,7 +79,7 @@ fn rings_founded_apart_go_on_by_themselves_until_heal_makes_them_one() {
         await_ping(&lab, from, "own", unique[to - 1]);
     }
 
-    lab.ok(["weft", "3", "connect", "h1"]);
+    lab.ok(["weft", "3", "connect", "10.99.0.1"]);
     for host in 1..=4 {
         await_another_ring(&lab, host, 2, 3);
     }

@@ -1,7 +1,7 @@
 //! Removal as it travels in records.
 
 use super::*;
-use crate::ipam::{Request, RequestId};
+use crate::ipam::{AllocateError, Request, RequestId};
 
 fn founded(count: u8) -> Cluster {
     let mut cluster = Cluster::new(count);
@@ -70,4 +70,63 @@ fn a_removal_waits_in_words_survives_restarts_and_fences_who_returns() {
     let own = back.own_removal().unwrap();
     assert_eq!((own.name, own.by, own.at), (gone, cluster.nodes[0].name, 7));
     assert_eq!(cluster.nodes[0].routes(), routes);
+}
+
+#[test]
+fn who_is_fenced_before_the_disk_has_its_address_is_not_told_that_it_has_one() {
+    let mut cluster = founded(3);
+    ask(&mut cluster, 2);
+    cluster.pass(Duration::from_secs(5));
+    cluster.disconnect(0, 2);
+    cluster.disconnect(1, 2);
+    let (gone, now) = (cluster.nodes[2].name, cluster.now);
+    cluster.nodes[0].remove(gone, false, 7, now).unwrap();
+    cluster.pass(Duration::from_secs(5));
+    cluster.connect(1, 2);
+
+    // Each message finds an address that the disk does not have yet.
+    let mut serial = 0;
+    let (id, key) = 'heard: loop {
+        let timeout = cluster.nodes[1].poll_timeout().expect("there always is one");
+        cluster.now = cluster.now.max(timeout);
+        let now = cluster.now;
+        cluster.nodes[1].handle_timeout(now);
+        while let Some(persist) = cluster.nodes[1].poll_persist() {
+            cluster.nodes[1].persisted(persist.token, now);
+        }
+        while let Some(transmit) = cluster.nodes[1].poll_transmit() {
+            if transmit.to != gone {
+                continue;
+            }
+            serial += 1;
+            assert!(serial < 100, "it is never told");
+            let (from, node) = (cluster.nodes[1].name, &mut cluster.nodes[2]);
+            let key = format!("late {serial}");
+            let id = node.allocate(&key, Request::default(), now, now);
+            assert!(!node.allocated(&key).is_empty(), "it has free addresses");
+            node.handle_message(from, &transmit.bytes, now).unwrap();
+            if node.allocated(&key).is_empty() {
+                break 'heard (id, key);
+            }
+            while let Some(persist) = node.poll_persist() {
+                node.persisted(persist.token, now);
+            }
+            while let Some(transmit) = cluster.nodes[2].poll_transmit() {
+                if transmit.to == from {
+                    cluster.nodes[1].handle_message(gone, &transmit.bytes, now).unwrap();
+                }
+            }
+        }
+    };
+    let node = &mut cluster.nodes[2];
+    let early: Vec<Event> = std::iter::from_fn(|| node.poll_event()).collect();
+    let fenced = |event: &Event| matches!(event, Event::Fenced { key: of, .. } if *of == key);
+    let told = |event: &Event| matches!(event, Event::Allocated { id: of, .. } if *of == id);
+    assert!(early.iter().any(fenced) && !early.iter().any(told), "{early:?}");
+    while let Some(persist) = node.poll_persist() {
+        node.persisted(persist.token, now);
+    }
+    let late: Vec<Event> = std::iter::from_fn(|| node.poll_event()).collect();
+    let released = Event::Allocated { id, result: Err(AllocateError::Released) };
+    assert!(late.contains(&released), "{late:?}");
 }
