@@ -24,6 +24,7 @@ use weft_api::peers::{
     ConnectRequest, ForgetRequest, HealReply, HealRequest, RemoveReply, RemoveRequest, TargetsReply,
 };
 use weft_api::reset::{RESET_PATIENCE, ResetReply, ResetRequest};
+use weft_api::secret::SecretsReply;
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 /// How long a call may take that does not wait for anything but the daemon itself.
@@ -303,6 +304,15 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn reset(&self, request: &ResetRequest) -> Result<ResetReply, ClientError> {
         self.post(path::RESET, request, RESET_PATIENCE + DEFAULT_TIMEOUT).await
+    }
+
+    /// `POST /v1/secrets/reload`: the daemon reads its secret file again.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the secrets are then those before.
+    pub async fn reload_secrets(&self) -> Result<SecretsReply, ClientError> {
+        let nothing = serde_json::json!({});
+        self.post(path::RELOAD_SECRETS, &nothing, DEFAULT_TIMEOUT).await
     }
 
     async fn call<T: DeserializeOwned>(

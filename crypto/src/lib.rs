@@ -57,7 +57,7 @@ pub use packet::{
 };
 pub use rekey::{Epochs, Expired, Fresh, Indices, RekeyError, RekeyTimes};
 pub use replay::{REPLAY_WINDOW, ReplayWindow, Replayed};
-pub use secret::{ClusterSecret, SecretError, Weakness};
+pub use secret::{ClusterSecret, SecretError, Secrets, SecretsError, Weakness};
 pub use session::{DATA_EXPORTER_LABEL, Opener, SealError, Sealer, SessionKeys};
 pub use suite::{NoCommonSuite, Offer, Suite, SuitePolicy, Suites, UnknownSuite, negotiate};
 pub use tls::{ALPN, SERVER_NAME, TlsError, client_config, peer_name, server_config};

@@ -8,8 +8,10 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
 use crate::hex;
 
+mod pair;
 mod strength;
 
+pub use pair::{Secrets, SecretsError};
 pub use strength::Weakness;
 
 /// What a generated secret begins with.

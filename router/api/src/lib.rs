@@ -5,7 +5,7 @@
 //! `weft-cni-shim`, the server in `weft-router`.
 //!
 //! Reading order: [`status`] (what `weft status --json` prints), [`attach`] (what a Pod's wiring
-//! asks for), [`peers`] (changing targets), [`reset`], [`policy`] (objects shared by gossip), [`error`]
+//! asks for), [`peers`] (changing targets), [`reset`], [`secret`], [`policy`] (objects shared by gossip), [`error`]
 //! (what a failing call answers), [`path`].
 
 pub mod attach;
@@ -15,4 +15,5 @@ pub mod path;
 pub mod peers;
 pub mod policy;
 pub mod reset;
+pub mod secret;
 pub mod status;

@@ -44,6 +44,10 @@ pub const EXPOSE: &str = "/v1/expose";
 /// identity; answers [`crate::reset::ResetReply`], then the daemon starts again.
 pub const RESET: &str = "/v1/reset";
 
+/// `POST` with an empty object: the daemon reads its secret file again; answers
+/// [`crate::secret::SecretsReply`].
+pub const RELOAD_SECRETS: &str = "/v1/secrets/reload";
+
 /// `GET`: a list of [`crate::policy::StoredObject`], Namespaces first. `POST`
 /// [`crate::policy::ApplyRequest`]: writes objects, answers [`crate::policy::ChangeReply`].
 pub const OBJECTS: &str = "/v1/objects";

@@ -124,7 +124,7 @@ pub(super) struct LaunchArgs {
     /// UDP port between nodes, and the port of peers given without one [default: 6783]
     #[arg(long, value_name = "PORT")]
     port: Option<String>,
-    /// File that holds the cluster secret; WEFT_SECRET may hold it instead
+    /// File that holds the cluster secret, or two, one a line; WEFT_SECRET may hold them instead
     #[arg(long, value_name = "FILE")]
     secret_file: Option<String>,
     /// Directory of identity, ring and allocations [default: /var/lib/weft]
@@ -475,4 +475,11 @@ pub(super) enum SecretCommand {
     /// Keep it in a file that only root can read, and give that file to every node:
     /// `umask 077; weft secret new > /etc/weft/secret`.
     New,
+    /// Have the daemon read its secret file again
+    ///
+    /// To change the secret of a cluster, first add the new one as a second line to the secret file of every
+    /// node and run this on each: both are accepted then. When all nodes have both, take the old one out
+    /// of every file and run this on each again. No connection is dropped.
+    #[command(visible_alias = "rotate")]
+    Reload,
 }

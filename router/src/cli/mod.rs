@@ -124,6 +124,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::SetupCni(args) => setup_cni::setup_cni(&client(socket), &args),
         Command::Secret(args) => match args.command {
             SecretCommand::New => secret_new(),
+            SecretCommand::Reload => secret_reload(&client(socket)),
         },
         Command::Version => Ok(output::print(&format!("weft {}\n", env!("CARGO_PKG_VERSION")))?),
         Command::Completions { shell } => {
@@ -154,6 +155,15 @@ fn secret_new() -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("no random numbers from the system: {error}")))?;
     let text = ClusterSecret::from_entropy(entropy).to_text();
     Ok(output::print_bytes(text.as_bytes()).and_then(|()| output::print("\n"))?)
+}
+
+fn secret_reload(client: &Client) -> Result<(), Failure> {
+    let reply = block_on(async { Ok(client.reload_secrets().await?) })?;
+    let text = match reply.accepted {
+        1 => "one secret is accepted\n".to_owned(),
+        two => format!("{two} secrets are accepted, the old and the new\n"),
+    };
+    Ok(output::print(&text)?)
 }
 
 /// What the parser did not turn into a command: help and version are results, the rest is one line

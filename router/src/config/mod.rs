@@ -19,11 +19,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use weft_crypto::{ClusterSecret, SuitePolicy};
+use weft_crypto::{Secrets, SuitePolicy};
 
 pub use error::{ConfigError, Origin, Place, Problems};
 pub use peer::{PeerAddr, PeerAddrError};
 pub use resolve::Sources;
+pub(crate) use resolve::read_secrets;
 pub use setting::Setting;
 pub use value::{Cipher, InvalidValue, IpallocInit, LogLevel, Mtu, PolicyEstablished, Tunnel};
 
@@ -54,8 +55,11 @@ pub struct Config {
     /// The UDP port for everything between nodes, and the port to dial where a peer has none.
     /// Never 0 when read from text; a test in the process may use 0 for any free port.
     pub port: u16,
-    /// What all members of the cluster know. Long and unguessable: the type makes sure.
-    pub secret: ClusterSecret,
+    /// What all members of the cluster know; two while they change it. Long and unguessable: the type
+    /// makes sure.
+    pub secrets: Secrets,
+    /// The file that they came from, where they came from one.
+    pub secret_file: Option<PathBuf>,
     /// Where identity, ring and allocations are kept. Absolute.
     pub data_dir: PathBuf,
     /// The path of the control socket. Absolute; short enough for the kernel.
@@ -102,11 +106,12 @@ pub struct Config {
 
 impl Config {
     /// The configuration of a launch that was told nothing but the secret and the host's name.
-    pub fn with_defaults(nickname: String, secret: ClusterSecret) -> Self {
+    pub fn with_defaults(nickname: String, secrets: impl Into<Secrets>) -> Self {
         Self {
             nickname,
             port: DEFAULT_PORT,
-            secret,
+            secrets: secrets.into(),
+            secret_file: None,
             data_dir: DEFAULT_DATA_DIR.into(),
             socket: weft_api::path::DEFAULT_SOCKET.into(),
             status_addr: DEFAULT_STATUS_ADDR,

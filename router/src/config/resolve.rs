@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use weft_crypto::ClusterSecret;
+use weft_crypto::{ClusterSecret, Secrets};
 use zeroize::Zeroizing;
 
 use super::error::{ConfigError, Origin, Place, Problems};
@@ -44,12 +44,14 @@ impl Config {
     /// not looked at.
     pub fn resolve(sources: &Sources<'_>) -> Result<Self, Problems> {
         let mut resolver = Resolver::new(sources);
-        let secret = resolver.secret();
+        let secrets = resolver.secrets();
         // A stand-in lets the other settings be checked although the secret is wrong; it never
         // leaves this function.
-        let missing = secret.is_none();
-        let secret = secret.unwrap_or_else(|| ClusterSecret::from_entropy([0; 32]));
-        let mut config = Self::with_defaults(String::new(), secret);
+        let missing = secrets.is_none();
+        let (secrets, file) =
+            secrets.unwrap_or_else(|| (ClusterSecret::from_entropy([0; 32]).into(), None));
+        let mut config = Self::with_defaults(String::new(), secrets);
+        config.secret_file = file;
         resolver.apply(&mut config);
         config.warnings = resolver.warnings;
         if missing || !resolver.problems.is_empty() {
@@ -267,8 +269,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The secret: a flag's file, else the environment's text or file, else the file's file.
-    fn secret(&mut self) -> Option<ClusterSecret> {
+    /// The secrets: a flag's file, else the environment's text or file, else the file's file.
+    fn secrets(&mut self) -> Option<(Secrets, Option<PathBuf>)> {
         let direct = self.variable(SECRET_VARIABLE).map(Zeroizing::new);
         let file = self.raw(Setting::SecretFile);
         let file = match (direct, file) {
@@ -277,7 +279,10 @@ impl<'a> Resolver<'a> {
                 return None;
             }
             (_, Some((texts, place))) if place.origin == Origin::Flag => texts,
-            (Some(direct), _) => return self.parse_secret(SECRET_VARIABLE, &direct),
+            (Some(direct), _) => {
+                let secrets = Secrets::parse(&direct).map_err(|why| why.to_string());
+                return Some((self.checked(SECRET_VARIABLE.to_owned(), secrets)?, None));
+            }
             (None, Some((texts, _))) => texts,
             (None, None) => {
                 self.problems.push(ConfigError::NoSecret);
@@ -285,33 +290,34 @@ impl<'a> Resolver<'a> {
             }
         };
         let path = PathBuf::from(file.first()?);
-        let name = path.display().to_string();
-        match read_secret(&path) {
-            Ok((text, mode)) => {
-                if mode & 0o077 != 0 {
-                    self.warnings.push(format!(
-                        "secret file {name} is open to other users (mode {mode:04o}): chmod 600 it"
-                    ));
-                }
-                self.parse_secret(&name, &text)
-            }
-            Err(why) => {
-                self.problems.push(ConfigError::Secret { source_name: name, why });
-                None
-            }
-        }
+        let read = read_secrets(&path).map(|(secrets, warning)| {
+            self.warnings.extend(warning);
+            secrets
+        });
+        Some((self.checked(path.display().to_string(), read)?, Some(path)))
     }
 
-    fn parse_secret(&mut self, source_name: &str, text: &str) -> Option<ClusterSecret> {
-        match ClusterSecret::parse(text) {
-            Ok(secret) => Some(secret),
-            Err(why) => {
-                let (source_name, why) = (source_name.to_owned(), why.to_string());
-                self.problems.push(ConfigError::Secret { source_name, why });
-                None
-            }
-        }
+    fn checked(
+        &mut self,
+        source_name: String,
+        secrets: Result<Secrets, String>,
+    ) -> Option<Secrets> {
+        secrets.map_err(|why| self.problems.push(ConfigError::Secret { source_name, why })).ok()
     }
+}
+
+/// The secrets in a file, and what the operator should know about it.
+///
+/// # Errors
+/// Why there are none, without the name of the file.
+pub(crate) fn read_secrets(path: &Path) -> Result<(Secrets, Option<String>), String> {
+    let (text, mode) = read_secret(path)?;
+    let secrets = Secrets::parse(&text).map_err(|why| why.to_string())?;
+    let warning = (mode & 0o077 != 0).then(|| {
+        let name = path.display();
+        format!("secret file {name} is open to other users (mode {mode:04o}): chmod 600 it")
+    });
+    Ok((secrets, warning))
 }
 
 /// The text of a secret file and the file's permission bits.

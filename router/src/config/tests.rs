@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use weft_crypto::Suite;
+use weft_crypto::{ClusterSecret, Suite};
 
 use super::*;
 
@@ -16,7 +16,7 @@ const SECRET: (&str, &str) = ("WEFT_SECRET", "kV9#mQ2$xL7!pR4@wZ8%tN3^bH6&yD1*cJ
 fn defaults() {
     let config = Launch::new().config();
     assert_eq!(config.nickname, "the-host");
-    assert_same(&config, &Config::with_defaults("the-host".into(), config.secret.clone()));
+    assert_same(&config, &Config::with_defaults("the-host".into(), config.secrets.clone()));
     assert!(config.warnings.is_empty());
 }
 
@@ -342,6 +342,31 @@ fn secrets() {
     );
 }
 
+/// The one secret of a configuration.
+fn only(config: &Config) -> &ClusterSecret {
+    assert!(!config.secrets.is_changing());
+    config.secrets.iter().next().unwrap()
+}
+
+#[test]
+fn a_secret_file_may_hold_two() {
+    let launch = Launch::new();
+    let path = launch.dir.path().join("secret");
+    let [old, new] = [7, 8].map(|byte| ClusterSecret::from_entropy([byte; 32]).to_text());
+    std::fs::write(&path, format!("{}\n{}\n", *old, *new)).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    let name = path.display().to_string();
+    let launch = launch.flag(Setting::SecretFile, &[&name]);
+    let config = launch.config();
+    assert!(config.secrets.is_changing());
+    assert_eq!(config.secret_file, Some(path.clone()));
+
+    std::fs::write(&path, format!("{}\npassword\n", *old)).unwrap();
+    let problems = launch.problems();
+    assert!(problems[0].starts_with(&format!("{name}: line 2: cluster secret is too short")));
+    assert_eq!(problems.len(), 1);
+}
+
 #[test]
 fn a_secret_file_beats_the_variable_only_as_a_flag() {
     let launch = Launch::new();
@@ -351,9 +376,9 @@ fn a_secret_file_beats_the_variable_only_as_a_flag() {
     std::fs::write(&path, format!("{}\n", *other.to_text())).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
     let in_file = launch.file(&format!("secret-file = \"{name}\""));
-    assert_eq!(*in_file.config().secret.to_text(), SECRET.1);
+    assert_eq!(*only(&in_file.config()).to_text(), SECRET.1);
     let by_flag = in_file.flag(Setting::SecretFile, &[&name]);
-    assert_eq!(by_flag.config().secret.to_text(), other.to_text());
+    assert_eq!(only(&by_flag.config()).to_text(), other.to_text());
     assert!(by_flag.config().warnings.is_empty());
 
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();

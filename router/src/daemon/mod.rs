@@ -38,7 +38,7 @@ pub use reset::{OfflineReset, ResetError, reset_data_dir};
 #[doc(hidden)]
 pub use store::Disk;
 
-use crate::config::Config;
+use crate::config::{Config, read_secrets};
 use run::End;
 
 /// Runs the daemon until it is told to stop by SIGTERM or SIGINT. A reset ends one node and starts the
@@ -47,7 +47,7 @@ use run::End;
 /// # Errors
 ///
 /// Whatever keeps it from starting. Then nothing is left behind: no bridge, no TAP, no socket.
-pub fn run(config: Config) -> Result<(), LaunchError> {
+pub fn run(mut config: Config) -> Result<(), LaunchError> {
     loop {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             // The event loop, the QUIC connections and the API: control only, never a Pod's packet.
@@ -65,6 +65,10 @@ pub fn run(config: Config) -> Result<(), LaunchError> {
         match end? {
             End::Stopped => return Ok(()),
             End::Reset => tracing::info!("beginning anew under another identity"),
+        }
+        // They may have been read again since. Where the file is no good now, the launch's are.
+        if let Some(Ok((secrets, _))) = config.secret_file.as_deref().map(read_secrets) {
+            config.secrets = secrets;
         }
     }
 }

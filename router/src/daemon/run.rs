@@ -2,6 +2,7 @@
 //! engine asks for.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub(super) struct Parts {
     pub(super) name: PeerName,
     pub(super) ranges: Vec<IpNet>,
     pub(super) default_port: u16,
+    pub(super) secret_file: Option<PathBuf>,
     pub(super) inputs: Inputs,
 }
 
@@ -249,6 +251,14 @@ impl Running {
             Command::Drops(query, reply) => drop(reply.send(enforcer.drops(query.after))),
             Command::Objects(reply) => drop(reply.send(engine.object_list(now))),
             Command::Attachments(query, reply) => drop(reply.send(engine.select(&query))),
+            Command::SecretFile(reply) => drop(reply.send(self.parts.secret_file.clone())),
+            Command::SetSecrets(secrets, reply) => {
+                info!(accepted = secrets.iter().count(), "the cluster secrets were read again");
+                engine.set_secrets_changing(secrets.is_changing());
+                links.set_secrets(secrets);
+                // A caller that has gone away needs no answer.
+                let _ = reply.send(());
+            }
             Command::Metrics(reply) => {
                 drop(reply.send(figures::collect(engine, &links.counters(), dataplane, now)));
             }

@@ -131,12 +131,14 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let boot_id = u64::from_le_bytes(random());
     let settings = settings(&config, &identity, bridge.mac(), mtu, dataplane.offload().to_string());
     let gossip = gossip_config(&config, boot_id);
-    let engine = Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
+    let mut engine =
+        Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
 
+    engine.set_secrets_changing(config.secrets.is_changing());
     let local = Local {
         name: identity.name(),
         boot_id,
-        secret: config.secret,
+        secrets: ArcSwap::from_pointee(config.secrets),
         offer: config.cipher.0.offer(),
         rekey: RekeyTimes::latest(config.rekey_interval),
     };
@@ -182,6 +184,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         name: identity.name(),
         ranges: config.ipalloc_range,
         default_port: config.port,
+        secret_file: config.secret_file,
         inputs,
     }))
 }

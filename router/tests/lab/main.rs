@@ -8,13 +8,14 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
-//! wrong: [`bad_input`], [`secret`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
+//! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
 //! [`restart`], [`rekey`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
 //! not do: [`ports`], [`policies`].
 
 mod bad_input;
 mod chains;
+mod cipher;
 mod cli;
 mod cni;
 mod containers;
@@ -36,6 +37,7 @@ mod rekey;
 mod removal;
 mod restart;
 mod rings;
+mod rotate;
 mod secret;
 mod shutdown;
 mod starts;

@@ -20,10 +20,11 @@ use weft_api::peers::{
     ConnectRequest, ForgetRequest, HealReply, HealRequest, RemoveReply, RemoveRequest, TargetsReply,
 };
 use weft_api::reset::{ResetReply, ResetRequest};
+use weft_api::secret::SecretsReply;
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
 use super::{Call, Command, Door, Reply, objects};
-use crate::config::PeerAddr;
+use crate::config::{PeerAddr, read_secrets};
 use crate::daemon::engine::refuse_own;
 
 /// Why the control socket could not be made. Nothing was changed.
@@ -145,6 +146,7 @@ fn router() -> axum::Router<Door> {
         .route(path::REMOVE, post(remove))
         .route(path::HEAL, post(heal))
         .route(path::RESET, post(reset))
+        .route(path::RELOAD_SECRETS, post(reload_secrets))
         .route(path::ATTACHMENTS, get(attachments).post(attach).delete(detach))
         .route(path::OBJECTS, get(objects::list).post(objects::apply).layer(long_requests()))
         .route(path::DELETE_OBJECTS, post(objects::delete).layer(long_requests()))
@@ -315,6 +317,26 @@ async fn reset(State(door): State<Door>, request: Body<ResetRequest>) -> Answer<
         Reply::Reset(reply) => Ok(Json(reply)),
         _ => Err(mixed_up()),
     }
+}
+
+async fn reload_secrets(State(door): State<Door>) -> Answer<SecretsReply> {
+    let file = door.ask(Command::SecretFile).await.map_err(Failure)?.ok_or_else(|| {
+        invalid("the secret came from WEFT_SECRET, which cannot be read again: launch with --secret-file".to_owned())
+    })?;
+    let name = file.display().to_string();
+    // A file that hangs must not stop the daemon.
+    let read = tokio::task::spawn_blocking(move || read_secrets(&file)).await;
+    let (secrets, warning) = match read {
+        Ok(Ok(read)) => read,
+        Ok(Err(why)) => return Err(invalid(format!("{name}: {why}; nothing was changed"))),
+        Err(_) => return Err(mixed_up()),
+    };
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    let accepted = secrets.iter().count();
+    door.ask(|sender| Command::SetSecrets(secrets, sender)).await.map_err(Failure)?;
+    Ok(Json(SecretsReply { accepted }))
 }
 
 fn parse_peers(texts: &[String]) -> Result<Vec<PeerAddr>, Failure> {

@@ -7,6 +7,8 @@ mod control;
 mod objects;
 mod status;
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use weft_api::attach::{AttachRequest, Attachment, AttachmentQuery};
@@ -17,6 +19,7 @@ use weft_api::policy::{ObjectName, StoredObject};
 use weft_api::reset::ResetRequest;
 use weft_api::status::{Connection, IpamOwner, Peer, Status, Target};
 
+use weft_crypto::Secrets;
 use weft_gossip::ObjectKey;
 
 use super::engine::Reply;
@@ -62,6 +65,9 @@ pub(super) enum Command {
     Drops(DropsQuery, oneshot::Sender<Vec<DroppedPacket>>),
     Objects(oneshot::Sender<Vec<StoredObject>>),
     Attachments(AttachmentQuery, oneshot::Sender<Vec<Attachment>>),
+    /// Where the cluster secrets came from, if they came from a file.
+    SecretFile(oneshot::Sender<Option<PathBuf>>),
+    SetSecrets(Secrets, oneshot::Sender<()>),
     Metrics(oneshot::Sender<Snapshot>),
     Call(Call, oneshot::Sender<Result<Reply, ErrorBody>>),
 }

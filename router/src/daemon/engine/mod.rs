@@ -123,6 +123,8 @@ pub(super) struct Engine {
     resetting: Option<Resetting>,
     objects: Objects,
     outputs: VecDeque<Output>,
+    /// Whether two cluster secrets are accepted.
+    secrets_changing: bool,
     saving: Saving,
     /// Names the next probe.
     next_probe: u64,
@@ -163,6 +165,7 @@ impl Engine {
             resetting: None,
             objects: Objects::default(),
             outputs: VecDeque::new(),
+            secrets_changing: false,
             saving: Saving::new(restored.journal_bytes),
             next_probe: 0,
             paths: Paths::default(),
@@ -342,6 +345,11 @@ impl Engine {
     /// Whether a Pod could be served now.
     pub(super) fn ready(&self) -> bool {
         self.node.ready() && self.data_failure.is_none() && self.saving.failure().is_none()
+    }
+
+    /// Whether two cluster secrets are accepted from here on.
+    pub(super) fn set_secrets_changing(&mut self, changing: bool) {
+        self.secrets_changing = changing;
     }
 
     /// A direction of the data plane has ended for good.

@@ -66,6 +66,13 @@ impl Engine {
         warnings.extend(self.node.warnings());
         warnings.extend(self.data_failure.clone());
         warnings.extend(self.saving.failure().map(str::to_owned));
+        if self.secrets_changing {
+            warnings.push(
+                "two cluster secrets are accepted: once every node accepts both, take the old one out of \
+                 each secret file and run `weft secret reload` there"
+                    .to_owned(),
+            );
+        }
         warnings.extend(self.exposure.warning());
         warnings.extend(self.enforcement.warnings());
         warnings.extend(self.node.clock_warnings(now));

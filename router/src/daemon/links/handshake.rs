@@ -15,11 +15,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use weft_crypto::{
-    ADMISSION_EXPORTER_LABEL, Admission, ClusterSecret, DATA_EXPORTER_LABEL, EXPORTER_LEN,
-    NoCommonSuite, Offer, PeerName, Proof, ReceiverIndex, RekeyTimes, Role, SessionKeys, Suite,
-    negotiate,
+    ADMISSION_EXPORTER_LABEL, Admission, DATA_EXPORTER_LABEL, EXPORTER_LEN, NoCommonSuite, Offer,
+    PeerName, Proof, ReceiverIndex, RekeyTimes, Role, Secrets, SessionKeys, Suite, negotiate,
 };
 use zeroize::Zeroizing;
 
@@ -55,8 +55,8 @@ pub(in crate::daemon) struct Local {
     pub(in crate::daemon) name: PeerName,
     /// Drawn at random at each start.
     pub(in crate::daemon) boot_id: u64,
-    /// What all members know.
-    pub(in crate::daemon) secret: ClusterSecret,
+    /// What all members know, or two of it while the cluster changes it.
+    pub(in crate::daemon) secrets: ArcSwap<Secrets>,
     /// The cipher suites of the data path.
     pub(in crate::daemon) offer: Offer,
     /// When keys of the data path are changed.
@@ -183,19 +183,25 @@ async fn admit(
         Role::Server => (peer, local.name),
     };
     let exporter = export(connection, ADMISSION_EXPORTER_LABEL)?;
-    let admission = Admission::new(&local.secret, &exporter, client, server);
+    let secrets = local.secrets.load_full();
+    let admissions: Vec<_> =
+        secrets.iter().map(|secret| Admission::new(secret, &exporter, client, server)).collect();
 
     let (send, recv) = match role {
         Role::Client => {
             let (mut send, mut recv) = connection.open_bi().await?;
-            let ours = admission.proof(Role::Client);
-            frame::write(&mut send, FrameType::Proof, ours.as_bytes()).await?;
-            verify(&mut recv, &admission, Role::Server, peer).await?;
+            // A proof of each secret: the answerer may know but one of them.
+            let ours: Vec<u8> = admissions
+                .iter()
+                .flat_map(|admission| *admission.proof(Role::Client).as_bytes())
+                .collect();
+            frame::write(&mut send, FrameType::Proof, &ours).await?;
+            verify(&mut recv, &admissions, Role::Server, peer).await?;
             (send, recv)
         }
         Role::Server => {
             let (mut send, mut recv) = connection.accept_bi().await?;
-            verify(&mut recv, &admission, Role::Client, peer).await?;
+            let admission = verify(&mut recv, &admissions, Role::Client, peer).await?;
             let ours = admission.proof(Role::Server);
             frame::write(&mut send, FrameType::Proof, ours.as_bytes()).await?;
             (send, recv)
@@ -204,21 +210,30 @@ async fn admit(
     greet(connection, role, dial_number, local, peer, send, recv).await
 }
 
-async fn verify(
+/// Reads proofs and answers by which of our secrets one of them is right.
+async fn verify<'a>(
     recv: &mut RecvStream,
-    admission: &Admission,
+    admissions: &'a [Admission],
     by: Role,
     peer: PeerName,
-) -> Result<(), HandshakeError> {
+) -> Result<&'a Admission, HandshakeError> {
     let (kind, body) = frame::read(recv, MAX_BEFORE_ADMISSION).await?;
     if kind != FrameType::Proof {
         return Err(HandshakeError::Protocol("a frame before the proof"));
     }
-    let proof = <[u8; 32]>::try_from(&body[..])
-        .map_err(|_| HandshakeError::Protocol("a proof of the wrong length"))?;
-    admission
-        .verify(by, &Proof::from_bytes(proof))
-        .map_err(|_| HandshakeError::WrongSecret { peer: peer.short() })
+    // Only who dials has reason to prove several.
+    let most = if by == Role::Client { Secrets::MAX } else { 1 };
+    let (proofs, rest) = body.as_chunks::<32>();
+    if !rest.is_empty() || proofs.is_empty() || proofs.len() > most {
+        return Err(HandshakeError::Protocol("a proof of the wrong length"));
+    }
+    let is_right = |admission: &&Admission| {
+        proofs.iter().any(|proof| admission.verify(by, &Proof::from_bytes(*proof)).is_ok())
+    };
+    admissions
+        .iter()
+        .find(is_right)
+        .ok_or_else(|| HandshakeError::WrongSecret { peer: peer.short() })
 }
 
 async fn greet(

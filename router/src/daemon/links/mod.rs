@@ -25,7 +25,7 @@ use quinn::VarInt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
-use weft_crypto::{Epochs, Identity, PeerName, Role, Suite};
+use weft_crypto::{Epochs, Identity, PeerName, Role, Secrets, Suite};
 use weft_dataplane::{Path, RelaySender};
 use weft_gossip::{DialError, Endpoint, Retry};
 
@@ -261,6 +261,11 @@ impl Links {
     /// The data path's keys of a link.
     pub(super) fn epochs(&self, id: LinkId) -> Option<&Epochs> {
         self.links.get(&id).map(|link| &link.epochs)
+    }
+
+    /// Has every handshake from here on accept these secrets. Connections that stand are not touched.
+    pub(super) fn set_secrets(&self, secrets: Secrets) {
+        self.shared.local.secrets.store(Arc::new(secrets));
     }
 
     /// The round-trip time of a link.
