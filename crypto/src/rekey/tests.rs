@@ -229,7 +229,7 @@ fn packets_sealed_before_the_change_arrive_after_it_but_not_much_later() {
     pair.second(&mut |_| false).unwrap();
     assert_eq!(pair.numbers(), [1, 1]);
     let [[a, b], [c, d]] = late;
-    for _ in 0..GRACE.as_secs() / 2 {
+    for _ in 0..5 {
         pair.second(&mut |_| false).unwrap();
     }
     assert!(pair.ends[1].open(a.clone()) && pair.ends[0].open(c.clone()));
