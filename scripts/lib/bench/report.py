@@ -206,9 +206,10 @@ def write_markdown(results, rows, path):
         out += ["Figures that rounds did not give:", "", *(f"- {line}" for line in missing), ""]
     out += [
         "Each system runs between two network namespaces joined by a veth pair (MTU 1500), as it comes but for addresses and keys; "
-        "Weft between two Pods, through veth, bridge and TAP on either side. CPU is that of the run with one TCP stream: of the whole "
-        "machine from `/proc/stat`, of the daemons from `/proc/PID/stat`, both ends together, per GB (10^9 bytes) received. Memory is the "
-        "resident size of the larger daemon right after it. Under overload the sender sends all it can, and the figure is what arrives.",
+        "Weft between two Pods, through veth, bridge and TAP on either side, with 100 policies in force, one of which selects and "
+        "allows them. CPU is that of the run with one TCP stream: of the whole machine from `/proc/stat`, of the daemons from "
+        "`/proc/PID/stat`, both ends together, per GB (10^9 bytes) received. Memory is the resident size of the larger daemon right "
+        "after it. Under overload the sender sends all it can, and the figure is what arrives.",
     ]
     path.write_text("\n".join(out) + "\n", encoding="utf-8")
 

@@ -238,7 +238,7 @@ start_vpncloud() {
     VERSION[vpncloud]="$("$binary" --version | awk '{ print $2 }'), AES-256"
 }
 
-# start_weft_with SYSTEM ARGUMENT...: two daemons and a Pod behind each, wired by the CNI plugin.
+# start_weft_with SYSTEM ARGUMENT...: two daemons and a Pod behind each, wired by the CNI plugin, with policies in force.
 start_weft_with() {
     local system=$1 dir host a b pids=() line
     shift
@@ -251,6 +251,7 @@ start_weft_with() {
     fi
     a=$(bench_lab "$LAB_TAG" pod 1 a 2>"$dir/pod.log") || return 1
     b=$(bench_lab "$LAB_TAG" pod 2 b 2>"$dir/pod.log") || return 1
+    load_policies "$LAB_TAG" "$TABLE_POLICIES" 2>"$dir/policy.log" || return 1
     for host in 1 2; do pids+=("$(our_process "$(host_dir "$host")/weft.pid")"); done
     endpoints "$system" "weft-$LAB_TAG-h1-a" "weft-$LAB_TAG-h2-b" "$a" "$b" "${pids[@]}"
     line=$(bench_lab "$LAB_TAG" weft 1 status --json |
