@@ -11,7 +11,7 @@
 //! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
 //! [`restart`], [`rekey`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
-//! not do: [`ports`], [`policies`].
+//! not do: [`ports`], [`policies`], [`netpol`].
 
 mod bad_input;
 mod chains;
@@ -27,6 +27,7 @@ mod garbage;
 mod harness;
 mod mesh;
 mod neighbours;
+mod netpol;
 mod objects;
 mod partition;
 mod paths;
