@@ -49,6 +49,10 @@ pub struct Router {
     /// +uso, udp +gso +gro`.
     #[serde(default)]
     pub offload: String,
+    /// How the threads of the data plane are scheduled: `real-time`, `ordinary`, or `ordinary: ` and
+    /// what real time would need.
+    #[serde(default)]
+    pub scheduling: String,
 }
 
 /// Connections by state.

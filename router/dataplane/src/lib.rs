@@ -34,4 +34,5 @@ pub use mtu::{MIN_POD_MTU, pod_mtu};
 pub use nd::Solicitation;
 pub use relay::{MAX_RELAYS, RelayRoute, ShortId};
 pub use tables::{Hop, Path, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
+pub use worker::urgency::Scheduling;
 pub use worker::{DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, datagram_len};

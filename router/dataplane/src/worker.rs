@@ -5,7 +5,7 @@ pub(crate) mod fuzzing;
 mod ingress;
 mod payload;
 mod relay;
-mod urgency;
+pub(crate) mod urgency;
 mod windows;
 
 use std::fmt;
@@ -28,6 +28,7 @@ use crate::frame::ETHERNET_LEN;
 use crate::{Counters, DropReason, Path, PeerPath, ShortId, Tables};
 use egress::Egress;
 use ingress::Ingress;
+use urgency::Scheduling;
 
 /// How much longer a packet is than the frame in it.
 pub(crate) const PACKET_OVERHEAD: usize = payload::FRAME_OVERHEAD;
@@ -147,6 +148,7 @@ struct Shared {
     socket: UdpSocket,
     local: SocketAddr,
     offload: Offload,
+    scheduling: Scheduling,
     tables: Arc<ArcSwap<Tables>>,
     events: Events,
     counters: SharedCounters,
@@ -215,11 +217,14 @@ impl Dataplane {
     ) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let offload = Offload { tap: tap.offload(), udp: enable_offload(&socket) };
+        let scheduling = Scheduling::found(config.realtime);
+        let realtime = scheduling == Scheduling::Realtime;
         let shared = Arc::new(Shared {
             tap,
             socket,
             local,
             offload,
+            scheduling,
             tables,
             events,
             counters: SharedCounters::default(),
@@ -231,9 +236,9 @@ impl Dataplane {
         });
         let batch = config.batch.clamp(1, MAX_BATCH);
         let mut dataplane = Self { shared: Arc::clone(&shared), threads: Vec::new() };
-        let egress = Egress::new(Arc::clone(&shared), batch, config.realtime);
+        let egress = Egress::new(Arc::clone(&shared), batch, realtime);
         dataplane.spawn("weft-egress", move || egress.run())?;
-        let ingress = Ingress::new(shared, batch, config.realtime);
+        let ingress = Ingress::new(shared, batch, realtime);
         dataplane.spawn("weft-ingress", move || ingress.run())?;
         Ok(dataplane)
     }
@@ -263,6 +268,11 @@ impl Dataplane {
     /// What the kernel does for this packet path.
     pub fn offload(&self) -> Offload {
         self.shared.offload
+    }
+
+    /// How the workers are scheduled.
+    pub fn scheduling(&self) -> &Scheduling {
+        &self.shared.scheduling
     }
 
     /// What has happened so far. A worker adds to it after each batch.

@@ -19,6 +19,15 @@ pub fn set_realtime(on: bool) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Whether [`set_realtime`] is granted to the threads of this process: tried on a thread that ends with the answer.
+///
+/// # Errors
+/// As [`set_realtime`]; or no thread could be made.
+pub fn try_realtime() -> io::Result<()> {
+    let trial = std::thread::Builder::new().spawn(|| set_realtime(true))?;
+    trial.join().unwrap_or_else(|_| Err(io::Error::other("the trial ended early")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +47,8 @@ mod tests {
             });
             assert_eq!(thread.join().unwrap(), (libc::SCHED_RR, libc::SCHED_OTHER));
         });
+        assert_eq!(policy(), libc::SCHED_OTHER);
+        try_realtime().unwrap();
         assert_eq!(policy(), libc::SCHED_OTHER);
     }
 }

@@ -164,6 +164,9 @@ pub(super) struct LaunchArgs {
     /// Seconds after which keys of data packets in use have been changed, 2 to 120 [default: 120]
     #[arg(long, value_name = "SECONDS")]
     rekey_interval: Option<String>,
+    /// Run the threads of the data plane before ordinary ones: on or off [default: on]
+    #[arg(long, value_name = "WHAT")]
+    realtime: Option<String>,
     /// Connections that policies no longer allow: cut or keep [default: cut]
     #[arg(long, value_name = "WHAT")]
     policy_established: Option<String>,
@@ -192,6 +195,7 @@ impl LaunchArgs {
             (Setting::Cipher, &self.cipher),
             (Setting::Tunnel, &self.tunnel),
             (Setting::RekeyInterval, &self.rekey_interval),
+            (Setting::Realtime, &self.realtime),
             (Setting::PolicyEstablished, &self.policy_established),
             (Setting::LogLevel, &self.log_level),
         ];

@@ -92,6 +92,8 @@ pub struct Config {
     /// Keys of data packets that are in use are changed before they are this old. 2 to 120 s; the lower
     /// values are for tests.
     pub rekey_interval: Duration,
+    /// Whether the data plane's threads run before ordinary ones, where the kernel lets them.
+    pub realtime: bool,
     /// Whether connections that policies no longer allow are cut.
     pub policy_established: PolicyEstablished,
     /// How much is logged.
@@ -126,6 +128,7 @@ impl Config {
             cipher: Cipher(SuitePolicy::Auto),
             tunnel: Tunnel::Udp,
             rekey_interval: DEFAULT_REKEY_INTERVAL,
+            realtime: true,
             policy_established: PolicyEstablished::Cut,
             log_level: LogLevel::Info,
             peers: Vec::new(),

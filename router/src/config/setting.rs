@@ -43,6 +43,8 @@ pub enum Setting {
     Tunnel,
     /// The age by which keys in use are changed.
     RekeyInterval,
+    /// Whether the data plane's threads may run before ordinary ones.
+    Realtime,
     /// Whether connections that policies no longer allow are cut.
     PolicyEstablished,
     /// How much is logged.
@@ -79,7 +81,7 @@ impl Kind {
 
 impl Setting {
     /// Every setting, in the order of the command's help.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Peers,
         Self::Nickname,
         Self::Port,
@@ -97,6 +99,7 @@ impl Setting {
         Self::Cipher,
         Self::Tunnel,
         Self::RekeyInterval,
+        Self::Realtime,
         Self::PolicyEstablished,
         Self::LogLevel,
     ];
@@ -121,6 +124,7 @@ impl Setting {
             Self::Cipher => "cipher",
             Self::Tunnel => "tunnel",
             Self::RekeyInterval => "rekey-interval",
+            Self::Realtime => "realtime",
             Self::PolicyEstablished => "policy-established",
             Self::LogLevel => "log-level",
         }
@@ -147,6 +151,7 @@ impl Setting {
             | Self::Bridge
             | Self::Cipher
             | Self::Tunnel
+            | Self::Realtime
             | Self::PolicyEstablished
             | Self::LogLevel => Kind::Text,
         }

@@ -73,6 +73,7 @@ fn every_setting_has_three_names() {
         (Setting::Cipher, "\"chacha20-poly1305\"", "chacha20-poly1305"),
         (Setting::Tunnel, "\"udp\"", "udp"),
         (Setting::RekeyInterval, "60", "60"),
+        (Setting::Realtime, "\"off\"", "off"),
         (Setting::PolicyEstablished, "\"keep\"", "keep"),
         (Setting::LogLevel, "\"debug\"", "debug"),
     ];
@@ -105,6 +106,7 @@ fn every_setting_has_three_names() {
     assert_eq!(shown(&config.trusted_subnets), ["192.168.0.0/16"]);
     assert_eq!(config.cipher, Cipher(SuitePolicy::Force(Suite::ChaCha20Poly1305)));
     assert_eq!(config.rekey_interval.as_secs(), 60);
+    assert!(!config.realtime);
     assert_eq!(config.policy_established, PolicyEstablished::Keep);
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(
@@ -141,6 +143,7 @@ fn bad_values() {
         ),
         (Port, "99999", "invalid --port \"99999\": must be a number from 1 to 65535"),
         (Port, "0", "invalid --port \"0\": must be a number from 1 to 65535"),
+        (Realtime, "no", "invalid --realtime \"no\": must be on or off"),
         (DataDir, "", "invalid --data-dir \"\": must not be empty"),
         (
             StatusAddr,

@@ -224,6 +224,15 @@ pub(super) fn rekey_interval(text: &str) -> Result<Duration, InvalidValue> {
     }
 }
 
+/// `on` or `off`.
+pub(super) fn on_or_off(text: &str) -> Result<bool, InvalidValue> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => refuse("must be on or off"),
+    }
+}
+
 /// Reads a switch as it stands in the environment.
 pub(super) fn switch(text: &str) -> Result<bool, InvalidValue> {
     match text.to_ascii_lowercase().as_str() {

@@ -123,13 +123,14 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         Box::new(on_data),
         DataplaneConfig {
             datagram: weft_dataplane::datagram_len(mtu),
+            realtime: config.realtime,
             ..DataplaneConfig::default()
         },
     )
     .map_err(LaunchError::Dataplane)?;
     let clock = Clock::start();
     let boot_id = u64::from_le_bytes(random());
-    let settings = settings(&config, &identity, bridge.mac(), mtu, dataplane.offload().to_string());
+    let settings = settings(&config, &identity, bridge.mac(), mtu, &dataplane);
     let gossip = gossip_config(&config, boot_id);
     let mut engine =
         Engine::new(settings, gossip, identity.clone(), random(), restored, clock.now())?;
@@ -156,6 +157,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         nickname = config.nickname,
         port = port.local.port(),
         offload = %dataplane.offload(),
+        scheduling = %dataplane.scheduling(),
         data_dir = %config.data_dir.display(),
         "weft is up"
     );
@@ -194,7 +196,7 @@ fn settings(
     identity: &Identity,
     bridge_mac: Mac,
     mtu: u32,
-    offload: String,
+    dataplane: &Dataplane,
 ) -> Settings {
     Settings {
         name: identity.name(),
@@ -207,7 +209,8 @@ fn settings(
         discovery: config.discovery,
         conn_limit: config.conn_limit,
         cipher: cipher(config.cipher.0),
-        offload,
+        offload: dataplane.offload().to_string(),
+        scheduling: dataplane.scheduling().to_string(),
         launch_peers: config.peers.iter().map(|peer| peer.target(config.port)).collect(),
         warnings: config.warnings.clone(),
     }

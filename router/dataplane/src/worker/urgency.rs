@@ -1,10 +1,52 @@
 //! When a worker runs before ordinary threads.
 
-use weft_netio::priority::set_realtime;
+use std::fmt;
+use std::io;
+
+use weft_netio::priority::{set_realtime, try_realtime};
 
 /// How many batches in a row, without ever finding its queue empty, make a worker overloaded: some 10 ms of bulk
 /// data or 50 ms of small frames. A plain choice, far above what bursts need.
 const OVERLOADED: u32 = 256;
+
+/// How the workers of a packet path are scheduled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scheduling {
+    /// Before ordinary threads while they keep up.
+    Realtime,
+    /// As ordinary threads, as was asked for.
+    Ordinary,
+    /// As ordinary threads, since the kernel refused otherwise; why, in words for the operator.
+    Refused(String),
+}
+
+impl Scheduling {
+    /// What becomes of the wish for real-time workers.
+    pub(super) fn found(wished: bool) -> Self {
+        if !wished {
+            return Self::Ordinary;
+        }
+        match try_realtime() {
+            Ok(()) => Self::Realtime,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let why = "CAP_SYS_NICE is missing, or the control group has no real-time budget";
+                Self::Refused(why.to_owned())
+            }
+            Err(error) => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// One line for log and status.
+impl fmt::Display for Scheduling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Realtime => f.write_str("real-time"),
+            Self::Ordinary => f.write_str("ordinary"),
+            Self::Refused(why) => write!(f, "ordinary: {why}"),
+        }
+    }
+}
 
 /// The calling worker's place among threads.
 ///
@@ -43,5 +85,24 @@ impl Urgency {
             // Going down is always permitted.
             self.raised = set_realtime(false).is_err();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use caps::{CapSet, Capability};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_is_missing() {
+        let asked = std::thread::spawn(|| {
+            caps::drop(None, CapSet::Effective, Capability::CAP_SYS_NICE).unwrap();
+            [Scheduling::found(true), Scheduling::found(false)]
+        });
+        let [wished, unwished] = asked.join().unwrap();
+        assert!(wished.to_string().starts_with("ordinary: CAP_SYS_NICE is missing"), "{wished}");
+        assert_eq!(unwished, Scheduling::Ordinary);
+        assert_eq!(Scheduling::found(true).to_string(), "real-time", "needs CAP_SYS_NICE");
     }
 }

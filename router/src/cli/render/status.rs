@@ -29,7 +29,8 @@ pub(in crate::cli) fn status(status: &Status) -> String {
             line("Connections", connections(&router.connections)),
             line("Peers", peers(router.peers, router.mesh_established)),
             line("MTU", mtu(router.mtu)),
-            line("Offload", offload(&router.offload)),
+            line("Offload", known(&router.offload)),
+            line("Scheduling", known(&router.scheduling)),
         ],
         vec![
             line("Service", "ipam"),
@@ -60,8 +61,8 @@ fn encryption(cipher: &str) -> String {
     if cipher.is_empty() { "enabled".to_owned() } else { clean(cipher) }
 }
 
-fn offload(features: &str) -> String {
-    if features.is_empty() { "unknown".to_owned() } else { clean(features) }
+fn known(text: &str) -> String {
+    if text.is_empty() { "unknown".to_owned() } else { clean(text) }
 }
 
 fn mtu(mtu: u32) -> String {
@@ -115,6 +116,7 @@ pub(super) mod tests {
                 cipher: "chacha20-poly1305".into(),
                 mtu: 1404,
                 offload: "tap +csum +tso +uso, udp +gso +gro".into(),
+                scheduling: "real-time".into(),
             },
             ipam: Ipam {
                 state: "ready".into(),
@@ -142,6 +144,7 @@ pub(super) mod tests {
           Peers: 3 (with 6 established connections)
             MTU: 1404
         Offload: tap +csum +tso +uso, udp +gso +gro
+     Scheduling: real-time
 
         Service: ipam
          Status: ready
@@ -168,6 +171,7 @@ pub(super) mod tests {
         data.router.cipher.clear();
         data.router.mtu = 0;
         data.router.offload.clear();
+        data.router.scheduling.clear();
         data.ipam = Ipam {
             state: "awaiting consensus (quorum: 2, known: 1)".into(),
             ranges: vec!["10.32.0.0/12".into()],
@@ -190,6 +194,7 @@ pub(super) mod tests {
           Peers: 1
             MTU: unknown
         Offload: unknown
+     Scheduling: unknown
 
         Service: ipam
          Status: awaiting consensus (quorum: 2, known: 1)

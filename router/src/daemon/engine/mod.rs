@@ -81,6 +81,8 @@ pub(super) struct Settings {
     pub(super) cipher: String,
     /// What the kernel does for the data plane, in words.
     pub(super) offload: String,
+    /// How the data plane's threads are scheduled, in words.
+    pub(super) scheduling: String,
     pub(super) launch_peers: BTreeSet<String>,
     /// What the operator should know of the configuration, shown in status.
     pub(super) warnings: Vec<String>,

@@ -47,6 +47,7 @@ fn engine(n: u8, init: Init, restored: Restored) -> Engine {
         conn_limit: 2,
         cipher: "chacha20-poly1305".to_owned(),
         offload: String::new(),
+        scheduling: String::new(),
         launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
         warnings: Vec::new(),
     };

@@ -48,6 +48,7 @@ impl Engine {
                 cipher: self.settings.cipher.clone(),
                 mtu: self.settings.mtu,
                 offload: self.settings.offload.clone(),
+                scheduling: self.settings.scheduling.clone(),
             },
             ipam: Ipam {
                 state: self.node.ipam_state(),
