@@ -86,6 +86,8 @@ run_long() {
     say "1000 histories, seeds from $base on (WEFT_SIM_SEED=$base plays the same again)"
     cargo run --quiet --locked -p weft-sim -- --seeds 1000 --seed "$base" || status=$?
     WEFT_MODEL_LONG=1 cargo test --quiet --locked -p weft-model --test check -- --nocapture || status=$?
+    WEFT_BULK_LONG=1 cargo test --quiet --locked -p weft-dataplane --test bulk --test frames -- --test-threads 1 _byte ||
+        status=$?
     "$WEFT_REPO/scripts/fuzz" --seconds 60 || status=$?
     return "$status"
 }

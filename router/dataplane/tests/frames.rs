@@ -43,16 +43,7 @@ fn super_frames_arrive_as_super_frames() {
     let [a, b] = hosts();
     let (from, to) = (pod(&a), pod(&b));
     for (protocol, kind, offset) in [(6_u8, 1_u8, 16_u8), (17, 5, 6)] {
-        let header_len: u8 = if protocol == 6 { 54 } else { 42 };
-        let mut frame = ipv4(protocol, 20 * 1300 + 7);
-        // The sum of the pseudo-header alone.
-        let l4_len = u16::try_from(frame.len() - 34).unwrap();
-        let addresses: u32 = [0x0a20, 2, 0x0a28, 2].into_iter().sum();
-        let sum = addresses + u32::from(protocol) + u32::from(l4_len);
-        let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
-        frame[34 + usize::from(offset)..][..2].copy_from_slice(&sum.to_be_bytes());
-        let [low, high] = 1300_u16.to_le_bytes();
-        let header = [1, kind, header_len, 0, low, high, 34, 0, offset, 0];
+        let (header, frame) = super_frame(protocol, kind, offset, 20 * 1300 + 7);
         from.send(&[&header, &frame[..]].concat()).unwrap();
         let (arrived, bytes) = next(&to);
         assert_eq!((arrived[..2].to_vec(), &arrived[4..]), (vec![1, kind], &header[4..]));
@@ -62,6 +53,57 @@ fn super_frames_arrive_as_super_frames() {
         assert_eq!(b.drops(reason), 0, "{reason:?}");
     }
     assert!(b.counters().received.packets >= 42);
+}
+
+/// To the longest that IP has, 65,535 bytes: every 61st length, all of them where `WEFT_BULK_LONG` is set.
+#[test]
+fn super_frames_of_any_length_lose_no_byte() {
+    let [a, b] = hosts();
+    let (from, to) = (pod(&a), pod(&b));
+    let step = if std::env::var_os("WEFT_BULK_LONG").is_some() { 1 } else { 61 };
+    let longest = 65_535 - 40;
+    for len in (1301..longest).step_by(step).chain([longest]) {
+        let (header, frame) = super_frame(6, 1, 16, len);
+        from.send(&[&header, &frame[..]].concat()).unwrap();
+        // What needs more than one datagram train may arrive in more than one piece, in order.
+        let mut arrived = Vec::new();
+        while arrived.len() < len {
+            let (_, piece) = next(&to);
+            let sequence = u32::from_be_bytes(piece[38..42].try_into().unwrap());
+            assert_eq!(sequence - 0x0102_0304, u32::try_from(arrived.len()).unwrap(), "{len}");
+            assert_eq!((&piece[26..38], &piece[42..48]), (&frame[26..38], &frame[42..48]), "{len}");
+            arrived.extend_from_slice(&piece[54..]);
+        }
+        assert!(arrived == frame[54..], "{len} bytes");
+    }
+    assert_eq!(a.drops(DropReason::Offload) + b.drops(DropReason::TapFailed), 0);
+}
+
+#[test]
+fn tagged_frames_are_dropped_and_counted() {
+    let [a, b] = hosts();
+    let (from, to) = (pod(&a), pod(&b));
+    let plain = ipv4(17, 10);
+    for tag in [[0x81, 0, 0, 5], [0x88, 0xa8, 0, 5]] {
+        let tagged = [&plain[..12], &tag, &plain[12..]].concat();
+        from.send(&[&[0; VNET_HEADER_LEN], &tagged[..]].concat()).unwrap();
+    }
+    until("both are counted", || a.drops(DropReason::Vlan) == 2);
+    from.send(&[&[0; VNET_HEADER_LEN], &plain[..]].concat()).unwrap();
+    assert_eq!(next(&to).1, plain, "the first to arrive");
+}
+
+/// A super-frame of segments of 1,300 bytes, with the sum of the pseudo-header alone, and its virtio-net header.
+fn super_frame(protocol: u8, kind: u8, offset: u8, len: usize) -> ([u8; VNET_HEADER_LEN], Vec<u8>) {
+    let header_len: u8 = if protocol == 6 { 54 } else { 42 };
+    let mut frame = ipv4(protocol, len);
+    let l4_len = u16::try_from(frame.len() - 34).unwrap();
+    let addresses: u32 = [0x0a20, 2, 0x0a28, 2].into_iter().sum();
+    let sum = addresses + u32::from(protocol) + u32::from(l4_len);
+    let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    frame[34 + usize::from(offset)..][..2].copy_from_slice(&sum.to_be_bytes());
+    let [low, high] = 1300_u16.to_le_bytes();
+    ([1, kind, header_len, 0, low, high, 34, 0, offset, 0], frame)
 }
 
 /// Plugs the host's TAP into a bridge with another TAP, through which the test is a Pod.

@@ -99,9 +99,13 @@ pub(crate) fn hosts() -> [Host; 2] {
 
 /// The tables of a host, for changing before they are published again.
 pub(crate) fn spec(index: usize, underlays: [SocketAddr; 2]) -> TablesSpec {
+    spec_of(index, underlays, Suite::ChaCha20Poly1305)
+}
+
+/// The same with that cipher suite, which both hosts must have.
+pub(crate) fn spec_of(index: usize, underlays: [SocketAddr; 2], suite: Suite) -> TablesSpec {
     let (own, other) = (&PLANS[index], &PLANS[1 - index]);
     let keys = SessionKeys::derive(&EXPORTED, own.role);
-    let suite = Suite::ChaCha20Poly1305;
     let peer = name(u8::try_from(1 - index).unwrap());
     let third = SessionKeys::derive(&EXPORTED_THIRD, Role::Server);
     let halves = [("10.32.0.0", "10.39.255.255"), ("10.40.0.0", "10.45.255.255")];
