@@ -477,6 +477,15 @@ const THEFTS: [Theft; 12] = [
         answer: "hairpin mode of interface \"wv",
     },
     Theft {
+        what: "a rule at the Pod's port",
+        steal: |scene, _| {
+            for attachment in scene.stub.state().attachments.values_mut() {
+                attachment.unprotected = Some("the port is closed".to_owned());
+            }
+        },
+        answer: "the rules at the Pod's port do not stand: the port is closed",
+    },
+    Theft {
         what: "the address at the daemon",
         steal: |scene, _| scene.stub.state().attachments.clear(),
         answer: "weft knows no interface \"eth0\" of container c1",

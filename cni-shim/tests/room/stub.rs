@@ -157,6 +157,7 @@ impl State {
             gateways: self.gateways.clone(),
             masqueraded: Vec::new(),
             fenced: None,
+            unprotected: None,
             mac: format!("0a:58:0a:20:00:{last:02x}"),
             ips: vec![
                 format!("10.32.0.{last}/12").parse().unwrap(),

@@ -104,6 +104,10 @@ pub struct Attachment {
     /// Why the interface is cut off: its addresses are void. It can only be detached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced: Option<String>,
+    /// Which of the rules at the interface's port, or of the policies that isolate it, the kernel
+    /// lacks. Looked for only where the container is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprotected: Option<String>,
 }
 
 /// What the wiring needs to know.

@@ -250,7 +250,13 @@ impl Running {
             Command::Explain(query, reply) => drop(reply.send(engine.explain(&query))),
             Command::Drops(query, reply) => drop(reply.send(enforcer.drops(query.after))),
             Command::Objects(reply) => drop(reply.send(engine.object_list(now))),
-            Command::Attachments(query, reply) => drop(reply.send(engine.select(&query))),
+            Command::Attachments(query, reply) => {
+                let rows = engine.select(&query);
+                match query.container {
+                    Some(_) => enforcer.check(rows, reply),
+                    None => drop(reply.send(rows)),
+                }
+            }
             Command::SecretFile(reply) => drop(reply.send(self.parts.secret_file.clone())),
             Command::SetSecrets(secrets, reply) => {
                 info!(accepted = secrets.iter().count(), "the cluster secrets were read again");

@@ -18,6 +18,9 @@ pub async fn run(call: &Call) -> Result<(), CniError> {
         let (container, ifname) = (&call.environment.container, &call.environment.ifname);
         differs(format!("weft knows no interface \"{ifname}\" of container {container}"))
     })?;
+    if let Some(lacking) = &attachment.unprotected {
+        return Err(differs(format!("the rules at the Pod's port do not stand: {lacking}")));
+    }
     if let Some(ip) = attachment.ips.iter().find(|ip| !plan.ips.contains(ip)) {
         return Err(differs(format!("address {ip} is missing in prevResult")));
     }

@@ -319,6 +319,7 @@ impl Engine {
             gateways,
             masqueraded,
             fenced: None,
+            unprotected: None,
         })
     }
 

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use weft_policy::Protocol;
 use weft_policy::nft::Payload;
 
-use super::netfilter::{ACK, DUMP, Netfilter, Request, Subsystem, attributes, find};
+use super::batch::octets;
+use super::netfilter::{ACK, DUMP, Netfilter, Request, Subsystem, attributes, find, put, put_nested};
 
 /// Messages and attributes of `linux/netfilter/nfnetlink_conntrack.h`.
 const GET: u8 = 1;
@@ -22,9 +23,17 @@ const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
 const IP_SOURCE: [u16; 2] = [1, 3];
 const IP_DESTINATION: [u16; 2] = [2, 4];
+const FILTER: u16 = 25;
+const FILTER_ORIG: u16 = 1;
+const FILTER_REPLY: u16 = 2;
+const FILTER_SOURCE: u32 = 1;
+const FILTER_DESTINATION: u32 = 2;
 const PROTO_NUMBER: u16 = 1;
 const PROTO_SOURCE_PORT: u16 = 2;
 const ICMP_TYPE: [u16; 2] = [5, 8];
+
+/// For how many addresses the kernel is asked one by one; a listing costs as much as about fifteen.
+const FEW: usize = 12;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -53,6 +62,51 @@ impl Flow {
             .iter()
             .any(|address| addresses.contains(address))
     }
+}
+
+/// Deletes the flows of these addresses.
+///
+/// The kernel finds them itself where it can, which takes a sixtieth of the time that a listing
+/// takes: about 0.1 ms for each end of a flow and address, however many flows there are.
+///
+/// # Errors
+/// The kernel's, as [`delete`] has them.
+pub(super) fn forget(addresses: &BTreeSet<IpAddr>) -> io::Result<()> {
+    let few = addresses.len() <= FEW;
+    if few && let Ok(socket) = Netfilter::open() {
+        let all: Result<(), _> = addresses.iter().try_for_each(|address| forget_one(&socket, *address));
+        // A kernel before 6.8 refuses it; none takes it for something else.
+        if all.is_ok() {
+            return Ok(());
+        }
+    }
+    delete(|flow| flow.concerns(addresses)).map(drop)
+}
+
+/// Has the kernel delete the flows one of whose addresses this is.
+fn forget_one(socket: &Netfilter, address: IpAddr) -> io::Result<()> {
+    let (family, [source, destination]) = if address.is_ipv4() {
+        (AF_INET, [IP_SOURCE[0], IP_DESTINATION[0]])
+    } else {
+        (AF_INET6, [IP_SOURCE[1], IP_DESTINATION[1]])
+    };
+    let value = octets(address);
+    for tuple in [TUPLE_ORIG, TUPLE_REPLY] {
+        for (kind, flag) in [(source, FILTER_SOURCE), (destination, FILTER_DESTINATION)] {
+            let (mut end, mut ip, mut filter) = (Vec::new(), Vec::new(), Vec::new());
+            put(&mut end, kind, &value);
+            put_nested(&mut ip, TUPLE_IP, &end);
+            for (of, name) in [(TUPLE_ORIG, FILTER_ORIG), (TUPLE_REPLY, FILTER_REPLY)] {
+                let flag = if of == tuple { flag } else { 0 };
+                put(&mut filter, name, &flag.to_ne_bytes());
+            }
+            let request = Request::new(Subsystem::Conntrack, DELETE, ACK, family, 0)
+                .nested(tuple, &ip)
+                .nested(FILTER, &filter);
+            socket.ask(&request, |_| {})?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes the flows that `doomed` says, and answers how many.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc as events, oneshot};
 use tracing::{error, warn};
+use weft_api::attach::{Attachment, EXPOSED};
 use weft_api::enforcement::{DroppedPacket, PolicyStatus};
+use weft_cni_shim::wire::host_ifname;
 
 use super::drops::{self, Log};
 use super::kernel::{Kernel, nothing};
@@ -40,6 +42,7 @@ pub(in crate::daemon) struct Enforcer {
 enum Order {
     Enforce(u64, Arc<PolicyState>),
     Count(Vec<PolicyStatus>, oneshot::Sender<Vec<PolicyStatus>>),
+    Check(Vec<Attachment>, oneshot::Sender<Vec<Attachment>>),
     Remove,
 }
 
@@ -97,6 +100,18 @@ impl Enforcer {
         }
     }
 
+    /// Looks whether the rules of these Pods stand in the kernel, says so in each
+    /// ([`Attachment::unprotected`]), and answers them. What is missing is put back then.
+    pub(in crate::daemon) fn check(
+        &self,
+        rows: Vec<Attachment>,
+        reply: oneshot::Sender<Vec<Attachment>>,
+    ) {
+        if self.orders.send(Order::Check(rows, reply)).is_err() {
+            error!("the thread that enforces policies is gone");
+        }
+    }
+
     /// The dropped packets after one, the oldest first.
     pub(in crate::daemon) fn drops(&self, after: u64) -> Vec<DroppedPacket> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).after(after)
@@ -140,6 +155,7 @@ impl Worker {
                 Ok(first) => {
                     let rest: Vec<_> = std::iter::from_fn(|| queue.try_recv().ok()).collect();
                     let mut changed = false;
+                    let mut checks = Vec::new();
                     for order in std::iter::once(first).chain(rest) {
                         match order {
                             // Each is the whole truth: the last one is enough.
@@ -149,6 +165,7 @@ impl Worker {
                                 changed = true;
                             }
                             Order::Count(rows, reply) => self.count(rows, reply),
+                            Order::Check(rows, reply) => checks.push((rows, reply)),
                             Order::Remove => {
                                 if let Err(error) = self.kernel.remove() {
                                     error!(%error, "cannot remove the tables of policies");
@@ -159,6 +176,9 @@ impl Worker {
                     }
                     if changed {
                         self.enforce();
+                    }
+                    for (rows, reply) in checks {
+                        self.check(rows, reply);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.look(),
@@ -178,12 +198,8 @@ impl Worker {
 
     /// Looks whether the rules stand, and mends what does not.
     fn look(&mut self) {
-        let wrong = self.wrong();
-        if let Some(wrong) = wrong {
-            warn!("{wrong}; mended");
-            self.mended = Some((format!("{wrong}: put back"), REMEMBERED));
-            self.kernel.doubt();
-            self.enforce();
+        if let Some(wrong) = self.wrong() {
+            self.mend(&wrong);
         } else if self.failed {
             self.enforce();
         }
@@ -197,6 +213,32 @@ impl Worker {
         if warning != self.told {
             self.told = warning.clone();
             self.tell(PolicyEvent::Watched(warning));
+        }
+    }
+
+    /// Makes the tables anew, because of what somebody did to them.
+    fn mend(&mut self, wrong: &str) {
+        warn!("{wrong}; mended");
+        self.mended = Some((format!("{wrong}: put back"), REMEMBERED));
+        self.kernel.doubt();
+        self.enforce();
+    }
+
+    /// Looks at the rules of Pods, one by one.
+    fn check(&mut self, mut rows: Vec<Attachment>, reply: oneshot::Sender<Vec<Attachment>>) {
+        for row in rows.iter_mut().filter(|row| row.container != EXPOSED && row.fenced.is_none()) {
+            let port = host_ifname(&row.container, &row.ifname);
+            row.unprotected = match self.kernel.standing().map(|given| given.lacking(&port)) {
+                None => Some("no rules stand".to_owned()),
+                Some(Ok(lacking)) => lacking,
+                Some(Err(error)) => Some(format!("cannot look whether the rules stand: {error}")),
+            };
+        }
+        let wrong = rows.iter().find_map(|row| row.unprotected.clone());
+        // A caller that has gone away needs no answer.
+        let _ = reply.send(rows);
+        if let Some(wrong) = wrong.filter(|_| !self.failed) {
+            self.mend(&wrong);
         }
     }
 

@@ -1,16 +1,17 @@
 //! What stands in the kernel, and changing it: one transaction each time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use nix::ifaddrs::getifaddrs;
 use serde_json::Value;
 use tracing::{debug, info};
-use weft_policy::nft::{Fate, Packet, PacketState, Ruleset};
+use weft_policy::nft::{Command, Elements, Fate, Packet, PacketState, Ruleset, Transaction};
 
 use super::drops::GROUP;
-use super::{PolicyError, PolicyState, Port, Standing, conntrack, nft, ports, watch};
+use super::{PolicyError, PolicyState, Port, Standing, batch, conntrack, nft, ports, watch};
 
 /// The two tables as this daemon knows them to be.
 #[derive(Debug)]
@@ -29,6 +30,20 @@ pub(super) struct Kernel {
 pub(super) struct Given {
     pub(super) ruleset: Ruleset,
     pub(super) ports: BTreeMap<String, Port>,
+}
+
+impl Given {
+    /// What the kernel lacks of the rules of a Pod's port; None where they stand.
+    pub(super) fn lacking(&self, port: &str) -> io::Result<Option<String>> {
+        let Some((name, rules)) = self.ports.get_key_value(port) else {
+            return Ok(Some(format!("the port {port} is closed")));
+        };
+        let own = BTreeMap::from([(name.clone(), rules.clone())]);
+        let mut elements = ports::changes(&BTreeMap::new(), &own).to_batch();
+        elements.extend(batch::members_of(&self.ruleset, &rules.addresses));
+        let lacking = batch::lacking(&elements)?;
+        Ok(lacking.map(|of| format!("{port} is missing in set {} of table {}", of.set, of.table)))
+    }
 }
 
 impl Kernel {
@@ -57,26 +72,22 @@ impl Kernel {
         }
         let known = self.standing.take();
         let transaction = ruleset.transaction_from(known.as_ref().map(|given| &given.ruleset));
-        let changed = !transaction.is_empty();
-        let mut commands = transaction.to_json();
-        if let (Some(given), Some(list)) =
-            (&known, commands.get_mut("nftables").and_then(Value::as_array_mut))
-        {
-            list.extend(ports::changes(&given.ports, &state.ports));
-        }
-        let nothing = commands["nftables"].as_array().is_some_and(Vec::is_empty);
-        if !nothing {
-            nft::run_json(&commands)?;
-        }
-        // Policies first: a port is opened only when they stand.
-        if known.is_none() {
-            nft::run_script(&ports::script(&state.ports))?;
-            info!(policies = state.cluster.policies.len(), "policies are enforced");
+        match &known {
+            Some(given) => change(&transaction, &ports::changes(&given.ports, &state.ports))?,
+            None => {
+                nft::run_json(&transaction.to_json())?;
+                // Policies first: a port is opened only when they stand.
+                nft::run_script(&ports::script(&state.ports))?;
+                info!(policies = state.cluster.policies.len(), "policies are enforced");
+            }
         }
         let others = known.as_ref().map(|given| moved(&given.ports, &state.ports));
-        if changed || others.as_ref().is_some_and(|others| !others.is_empty()) {
-            let cut = self.cut && changed;
-            forget_flows(&ruleset, &self.bridge, &others.unwrap_or_default(), cut)?;
+        let others = others.unwrap_or_default();
+        if !others.is_empty() {
+            conntrack::forget(&others).map_err(PolicyError::Conntrack)?;
+        }
+        if self.cut && forbids(&transaction, &others) {
+            cut_flows(&ruleset, &self.bridge)?;
         }
         let isolated_pods = isolated(&ruleset, &state.cluster, local);
         self.standing = Some(Given { ruleset, ports: state.ports.clone() });
@@ -104,14 +115,58 @@ fn moved(before: &BTreeMap<String, Port>, after: &BTreeMap<String, Port>) -> BTr
     pairs(before).symmetric_difference(&pairs(after)).map(|(_, address)| *address).collect()
 }
 
-/// Deletes flows of addresses that are another's now, and those that the rules would not let open
-/// any more.
-fn forget_flows(
-    ruleset: &Ruleset,
-    bridge: &str,
-    others: &BTreeSet<IpAddr>,
-    cut: bool,
-) -> Result<(), PolicyError> {
+/// Makes the tables that stand others, as one transaction: by a message of our own where that is
+/// enough, by `nft` where it is not or the kernel did not take it.
+fn change(transaction: &Transaction, ports: &ports::Difference) -> Result<(), PolicyError> {
+    if let Some(mut changes) = batch::changes(transaction) {
+        changes.extend(ports.to_batch());
+        if batch::fits(&changes) {
+            match batch::run(&changes) {
+                Ok(()) => return Ok(()),
+                Err(error) => debug!(%error, "the kernel did not take the elements, nft is asked"),
+            }
+        }
+    }
+    let mut commands = transaction.to_json();
+    if let Some(list) = commands.get_mut("nftables").and_then(Value::as_array_mut) {
+        list.extend(ports.to_json());
+    }
+    nft::run_json(&commands)
+}
+
+/// Whether a flow that was allowed may be forbidden after this, other than one of the addresses whose
+/// flows are forgotten anyway.
+fn forbids(transaction: &Transaction, forgotten: &BTreeSet<IpAddr>) -> bool {
+    let known = |mut addresses: Box<dyn Iterator<Item = &IpAddr> + '_>| {
+        addresses.all(|address| forgotten.contains(address))
+    };
+    let mut new = BTreeSet::new();
+    transaction.commands.iter().any(|command| match command {
+        Command::AddSet(..)
+        | Command::DeleteSet(_)
+        | Command::AddMap(..)
+        | Command::DeleteChain(_) => false,
+        // A line may allow what its set has, or deny it.
+        Command::AddElements(_, elements) | Command::DeleteElements(_, elements) => match elements {
+            Elements::Addresses(addresses) => !known(Box::new(addresses.iter())),
+            Elements::Ports(ports) => !known(Box::new(ports.iter().map(|(address, ..)| address))),
+            Elements::Prefixes(_) => true,
+        },
+        Command::AddMembers(_, members) | Command::DeleteMembers(_, members) => {
+            !known(Box::new(members.iter().map(|(address, _)| address)))
+        }
+        Command::AddChain(name) => {
+            new.insert(name);
+            false
+        }
+        // The lines of a chain that only new members are led to are theirs.
+        Command::AddLine(chain, _) => !new.contains(chain),
+        Command::Reset | Command::FlushChain(_) => true,
+    })
+}
+
+/// Deletes the flows that the rules would not let open any more.
+fn cut_flows(ruleset: &Ruleset, bridge: &str) -> Result<(), PolicyError> {
     let interfaces = getifaddrs().map_err(|errno| PolicyError::Conntrack(errno.into()))?;
     let own: BTreeSet<IpAddr> =
         interfaces.filter_map(|interface| ip_of(interface.address?)).collect();
@@ -128,8 +183,7 @@ fn forget_flows(
         };
         !ends.iter().any(|end| own.contains(end)) && ruleset.run(&packet) == Fate::Dropped
     };
-    let deleted = conntrack::delete(|flow| flow.concerns(others) || (cut && forbidden(flow)))
-        .map_err(PolicyError::Conntrack)?;
+    let deleted = conntrack::delete(forbidden).map_err(PolicyError::Conntrack)?;
     debug!(deleted, "flows that must not go on");
     Ok(())
 }

@@ -17,8 +17,10 @@
 //! | `count` | what the rules have counted |
 //! | `conntrack` | flows that must not go on |
 //! | `drops` | the log of dropped packets |
+//! | `batch` | elements of sets, put in and taken out |
 //! | `nft`, `netfilter` | the two ways to the kernel |
 
+mod batch;
 mod conntrack;
 mod count;
 mod drops;

@@ -11,6 +11,8 @@ use netlink_sys::{Socket, SocketAddr};
 /// The part of netfilter that a message is for (`linux/netfilter/nfnetlink.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subsystem {
+    /// None: what begins and ends a batch.
+    Batch = 0,
     Conntrack = 1,
     Log = 4,
     Tables = 10,
@@ -56,25 +58,37 @@ impl Request {
 
     /// Appends an attribute. One that does not fit the length field is cut, which the kernel refuses.
     pub(super) fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
-        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
-        self.0.extend(length.to_ne_bytes());
-        self.0.extend(kind.to_ne_bytes());
-        self.0.extend(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        put(&mut self.0, kind, value);
         self
     }
 
     /// Appends an attribute that holds attributes.
-    pub(super) fn nested(self, kind: u16, value: &[u8]) -> Self {
-        self.attribute(kind | NESTED, value)
+    pub(super) fn nested(mut self, kind: u16, value: &[u8]) -> Self {
+        put_nested(&mut self.0, kind, value);
+        self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.0.clone();
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_ne_bytes();
         bytes.splice(..4, length);
         bytes
     }
+}
+
+/// Appends an attribute to others, or to a message. One that does not fit the length field is cut,
+/// which the kernel refuses.
+pub(super) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+/// Appends an attribute that holds attributes.
+pub(super) fn put_nested(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    put(bytes, kind | NESTED, value);
 }
 
 /// A socket to netfilter, of the namespace that it was opened in.
@@ -100,6 +114,18 @@ impl Netfilter {
                     ERROR => return outcome(body),
                     _ => each(body.get(GENERIC..).unwrap_or_default()),
                 }
+            }
+        }
+    }
+
+    /// Sends the messages of a batch as one and waits until the kernel has carried them out. One of
+    /// them must ask for a confirmation; the first error is the batch's.
+    pub(super) fn commit(&self, batch: &[Request]) -> io::Result<()> {
+        self.0.send(&batch.iter().flat_map(Request::bytes).collect::<Vec<_>>(), 0)?;
+        loop {
+            let (datagram, _) = self.0.recv_from_full()?;
+            if let Some((_, body)) = messages(&datagram).find(|(kind, _)| *kind == ERROR) {
+                return outcome(body);
             }
         }
     }

@@ -10,8 +10,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
-use super::Port;
+use weft_cni_shim::wire::Mac;
+
 use super::drops::GROUP;
+use super::{Port, batch};
 
 /// The table, family `bridge`.
 pub(super) const TABLE: &str = "weft-port";
@@ -69,8 +71,48 @@ const ARP_CHECKS: [&str; 6] = [
     "arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @ipv4 goto drop_arp",
 ];
 
-/// The elements of the sets, in the words of nft: the name of the set, and what is in it.
-type Elements = BTreeMap<&'static str, BTreeSet<Vec<String>>>;
+/// The elements of the sets: the name of the set, and what is in it.
+type Elements = BTreeMap<&'static str, BTreeSet<Vec<Part>>>;
+
+/// A part of an element.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// The name of an interface.
+    Name(String),
+    Mac(Mac),
+    Address(IpAddr),
+    /// An IPv6 address where nft knows a number only.
+    Target(Ipv6Addr),
+}
+
+impl Part {
+    /// In the words of nft.
+    fn word(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Mac(mac) => mac.to_string(),
+            Self::Address(address) => address.to_string(),
+            Self::Target(address) => number(*address),
+        }
+    }
+
+    /// In the words of the kernel.
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Name(name) => {
+                let mut bytes = name.as_bytes().to_vec();
+                bytes.resize(bytes.len().max(NAME), 0);
+                bytes
+            }
+            Self::Mac(Mac([a, b, c, d, e, f])) => vec![*a, *b, *c, *d, *e, *f, 0, 0],
+            Self::Address(address) => batch::octets(*address),
+            Self::Target(address) => batch::octets(IpAddr::from(*address)),
+        }
+    }
+}
+
+/// The room that the kernel has for the name of an interface, bytes.
+const NAME: usize = 16;
 
 /// How names of Pods' ports begin; see [`weft_cni_shim::wire::host_ifname`].
 const PREFIX: &str = "wv";
@@ -116,63 +158,94 @@ pub(super) fn lines() -> BTreeMap<String, usize> {
     lines
 }
 
-/// The commands from some ports to others.
+/// What differs between two sets of ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Difference(Vec<(&'static str, bool, Vec<Vec<Part>>)>);
+
+/// What changes from some ports to others.
 pub(super) fn changes(
     before: &BTreeMap<String, Port>,
     after: &BTreeMap<String, Port>,
-) -> Vec<Value> {
+) -> Difference {
     let (before, after) = (elements(before), elements(after));
-    let mut commands = Vec::new();
+    let mut changes = Vec::new();
     for (name, _) in SETS {
         let none = BTreeSet::new();
         let (old, new) = (before.get(name).unwrap_or(&none), after.get(name).unwrap_or(&none));
-        for (command, elements) in [("delete", old.difference(new)), ("add", new.difference(old))] {
-            let elements: Vec<_> = elements.map(|element| value(element)).collect();
+        for (delete, elements) in [(true, old.difference(new)), (false, new.difference(old))] {
+            let elements: Vec<_> = elements.cloned().collect();
             if !elements.is_empty() {
-                let of =
-                    json!({"family": "bridge", "table": TABLE, "name": name, "elem": elements});
-                commands.push(json!({command: {"element": of}}));
+                changes.push((name, delete, elements));
             }
         }
     }
-    commands
+    Difference(changes)
+}
+
+impl Difference {
+    /// As commands of `nft -j`.
+    pub(super) fn to_json(&self) -> Vec<Value> {
+        let command = |(name, delete, elements): &(&str, bool, Vec<Vec<Part>>)| {
+            let elements: Vec<_> = elements.iter().map(|element| value(element)).collect();
+            let of = json!({"family": "bridge", "table": TABLE, "name": name, "elem": elements});
+            json!({if *delete { "delete" } else { "add" }: {"element": of}})
+        };
+        self.0.iter().map(command).collect()
+    }
+
+    /// As changes of a batch.
+    pub(super) fn to_batch(&self) -> Vec<batch::Change> {
+        let element = |parts: &Vec<Part>| batch::Element {
+            key: parts.iter().flat_map(Part::bytes).collect(),
+            chain: None,
+        };
+        let change = |(name, delete, elements): &(&str, bool, Vec<Vec<Part>>)| batch::Change {
+            family: batch::BRIDGE,
+            table: TABLE,
+            set: (*name).to_owned(),
+            delete: *delete,
+            elements: elements.iter().map(element).collect(),
+        };
+        self.0.iter().map(change).collect()
+    }
 }
 
 fn elements(ports: &BTreeMap<String, Port>) -> Elements {
     let mut elements = Elements::new();
-    let mut add = |set, element: Vec<String>| {
+    let mut add = |set, element: Vec<Part>| {
         elements.entry(set).or_default().insert(element);
     };
     for (name, port) in ports {
-        add("ports", vec![name.clone()]);
-        add("macs", vec![name.clone(), port.mac.to_string()]);
-        for address in &port.addresses {
+        let name = || Part::Name(name.clone());
+        add("ports", vec![name()]);
+        add("macs", vec![name(), Part::Mac(port.mac)]);
+        let own = IpAddr::from(link_local(port.mac.0));
+        for address in port.addresses.iter().copied().chain([own]) {
             match address {
-                IpAddr::V4(address) => add("ipv4", vec![name.clone(), address.to_string()]),
-                IpAddr::V6(address) => {
-                    add("ipv6", vec![name.clone(), address.to_string()]);
-                    add("targets", vec![name.clone(), number(*address)]);
+                IpAddr::V4(_) => add("ipv4", vec![name(), Part::Address(address)]),
+                IpAddr::V6(target) => {
+                    add("ipv6", vec![name(), Part::Address(address)]);
+                    add("targets", vec![name(), Part::Target(target)]);
                 }
             }
         }
-        let own = link_local(port.mac.0);
-        add("ipv6", vec![name.clone(), own.to_string()]);
-        add("targets", vec![name.clone(), number(own)]);
     }
     elements
 }
 
-fn words(element: &[String]) -> String {
-    // Names of interfaces are quoted, numbers are not.
-    let mut parts = element.iter();
-    let name = parts.next().map(|name| format!("\"{name}\"")).unwrap_or_default();
-    std::iter::once(name).chain(parts.cloned()).collect::<Vec<_>>().join(" . ")
+fn words(element: &[Part]) -> String {
+    let word = |part: &Part| match part {
+        // Names of interfaces are quoted, numbers are not.
+        Part::Name(name) => format!("\"{name}\""),
+        _ => part.word(),
+    };
+    element.iter().map(word).collect::<Vec<_>>().join(" . ")
 }
 
-fn value(element: &[String]) -> Value {
+fn value(element: &[Part]) -> Value {
     match element {
-        [only] => json!(only),
-        _ => json!({ "concat": element }),
+        [only] => json!(only.word()),
+        _ => json!({ "concat": element.iter().map(Part::word).collect::<Vec<_>>() }),
     }
 }
 
@@ -204,6 +277,7 @@ mod tests {
     fn a_port_that_comes_or_goes_costs_its_elements() {
         let none = BTreeMap::new();
         let one = BTreeMap::from([("wv1".to_owned(), port(1))]);
+        let changes = |before, after| changes(before, after).to_json();
         let commands = changes(&none, &one);
         assert_eq!(commands.len(), 5);
         assert_eq!(
@@ -223,7 +297,7 @@ mod tests {
     fn nft_takes_the_script_and_the_changes() {
         let one = BTreeMap::from([("wv1".to_owned(), port(1))]);
         let two = BTreeMap::from([("wv2".to_owned(), port(2))]);
-        let changes = json!({ "nftables": changes(&one, &two) });
+        let changes = json!({ "nftables": changes(&one, &two).to_json() });
         let shell =
             "nft -f - <<<\"$1\" && nft -j -f - <<<\"$2\" && nft list table bridge weft-port";
         let output = std::process::Command::new("unshare")
