@@ -413,7 +413,7 @@ struct Theft {
     answer: &'static str,
 }
 
-const THEFTS: [Theft; 12] = [
+const THEFTS: [Theft; 13] = [
     Theft {
         what: "the IPv4 address",
         steal: |scene, _| drop(scene.pod.ip(&["addr", "del", "10.32.0.1/12", "dev", "eth0"])),

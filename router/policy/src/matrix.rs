@@ -50,8 +50,8 @@ impl From<&Verdict> for Cell {
 impl Matrix {
     /// Asks for all pairs. A connection uses IPv4, unless an end has addresses and only IPv6 ones.
     pub fn new(cluster: &Cluster, port: &PortSpec) -> Self {
-        let row = |source| cluster.pods.iter().map(move |to| cell(cluster, source, to, port));
-        Self { cells: cluster.pods.iter().map(|source| row(source).collect()).collect() }
+        let row = |source| cluster.all_pods().map(move |to| cell(cluster, source, to, port));
+        Self { cells: cluster.all_pods().map(|source| row(source).collect()).collect() }
     }
 
     /// The cells: a row for each source, in it a cell for each destination.

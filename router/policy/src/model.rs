@@ -1,6 +1,7 @@
 //! A cluster as policies see it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::{Labels, Namespace, NetworkPolicy, Object, Pod, Rule, Selector};
 
@@ -14,6 +15,9 @@ pub struct Cluster {
     pub namespaces: BTreeMap<String, Namespace>,
     /// The Pods, in the order in which they were added.
     pub pods: Vec<Pod>,
+    /// Further Pods, which come after those, and are shared where a cluster is one of many that
+    /// differ in little.
+    pub others: Arc<Vec<Pod>>,
     /// The policies, by namespace and name.
     pub policies: BTreeMap<(String, String), NetworkPolicy>,
     /// What is asked before NetworkPolicy.
@@ -39,7 +43,7 @@ impl Cluster {
     /// One of them is here already; those before it have been added.
     pub fn add(&mut self, objects: impl IntoIterator<Item = Object>) -> Result<(), Duplicate> {
         let name = |pod: &Pod| (pod.namespace.clone(), pod.name.clone());
-        let mut pods: BTreeSet<_> = self.pods.iter().map(name).collect();
+        let mut pods: BTreeSet<_> = self.all_pods().map(name).collect();
         for object in objects {
             match object {
                 Object::Namespace(namespace) => {
@@ -65,6 +69,11 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// All Pods, in order.
+    pub fn all_pods(&self) -> impl Iterator<Item = &Pod> + Clone {
+        self.pods.iter().chain(self.others.iter())
     }
 
     /// The policies of a namespace, in the order of their names.

@@ -24,11 +24,11 @@ impl Ruleset {
     pub fn compile(cluster: &Cluster, bridge: &str, is_local: impl Fn(&Pod) -> bool) -> Self {
         let mut compiler = Compiler {
             cluster,
-            local: cluster.pods.iter().map(|pod| pod.is_selectable() && is_local(pod)).collect(),
+            local: cluster.all_pods().map(|pod| pod.is_selectable() && is_local(pod)).collect(),
             by_namespace: BTreeMap::new(),
             ruleset: Self::default(),
         };
-        for pod in cluster.pods.iter().filter(|pod| pod.is_selectable()) {
+        for pod in cluster.all_pods().filter(|pod| pod.is_selectable()) {
             compiler.by_namespace.entry(&pod.namespace).or_default().push(pod);
         }
         compiler.base(bridge);
@@ -111,7 +111,7 @@ impl<'a> Compiler<'a> {
     /// Enters the node's Pods in the maps of a direction, and makes the chains that these lead to.
     fn members(&mut self, direction: Direction) {
         let mut chains = BTreeMap::new();
-        for (pod, local) in self.cluster.pods.iter().zip(self.local.clone()) {
+        for (pod, local) in self.cluster.all_pods().zip(self.local.clone()) {
             if !local {
                 continue;
             }
@@ -378,7 +378,7 @@ impl<'a> Compiler<'a> {
         if !self.ruleset.sets.contains_key(&set) {
             let pods: Vec<&Pod> = match whose {
                 Named::Local => {
-                    let pods = self.cluster.pods.iter().zip(&self.local);
+                    let pods = self.cluster.all_pods().zip(&self.local);
                     pods.filter(|(_, local)| **local).map(|(pod, _)| pod).collect()
                 }
                 Named::Everywhere => self.by_namespace.values().flatten().copied().collect(),

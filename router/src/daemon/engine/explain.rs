@@ -17,7 +17,7 @@ impl Engine {
         let state = self.enforcement.told();
         let own = Some(state.node.as_str());
         let rows = state.cluster.policies.values().map(|policy| {
-            let selected = state.cluster.pods.iter().filter(|pod| {
+            let selected = state.cluster.all_pods().filter(|pod| {
                 pod.is_selectable()
                     && pod.namespace == policy.namespace
                     && policy.subjects.matches(&pod.labels)
@@ -88,14 +88,14 @@ fn explain(cluster: &Cluster, query: &ExplainQuery) -> Result<Explanation, Error
 /// The Pod of that name or address, or the address.
 fn end<'a>(cluster: &'a Cluster, text: &str) -> Result<Endpoint<'a>, ErrorBody> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        let pod = cluster.pods.iter().find(|pod| pod.addresses.contains(&address));
+        let pod = cluster.all_pods().find(|pod| pod.addresses.contains(&address));
         return Ok(pod.map_or(Endpoint::Address(address), Endpoint::Pod));
     }
     let is = |pod: &&Pod| match text.split_once('/') {
         Some((namespace, name)) => pod.namespace == namespace && pod.name == name,
         None => false,
     };
-    cluster.pods.iter().find(is).map(Endpoint::Pod).ok_or_else(|| ErrorBody {
+    cluster.all_pods().find(is).map(Endpoint::Pod).ok_or_else(|| ErrorBody {
         code: ErrorCode::NotFound,
         message: format!("no Pod {text} is known here: give NAMESPACE/NAME or an address"),
     })

@@ -4,6 +4,7 @@
 //! cannot be understood isolates all Pods of its namespace and allows nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tracing::{info, warn};
@@ -30,6 +31,8 @@ pub(super) struct Objects {
     read: BTreeMap<ObjectKey, Read>,
     /// Writes that wait for the disk.
     waiting: BTreeMap<WriteId, (CallId, ChangeReply)>,
+    /// The Pods of other nodes as they were read last; shared, since a change here leaves them alone.
+    others: Option<Arc<Vec<Pod>>>,
     /// The gossip node may hold other objects, or other Pods, than were read last.
     pub(super) changed: bool,
     pub(super) pods_changed: bool,
@@ -178,7 +181,7 @@ impl Engine {
     }
 
     /// What other nodes told: namespaces, policies, Pods.
-    pub(super) fn add_shared(&self, cluster: &mut Cluster) {
+    pub(super) fn add_shared(&mut self, cluster: &mut Cluster) {
         for object in self.objects.read.values().filter_map(|read| read.object.clone()) {
             match object {
                 Object::Namespace(namespace) => {
@@ -191,8 +194,11 @@ impl Engine {
                 Object::Pod(_) => {}
             }
         }
-        let others = self.node.pods().filter(|(origin, _)| *origin != self.settings.name);
-        cluster.pods.extend(others.map(|(origin, pod)| remote_pod(pod, origin)));
+        let read = || {
+            let others = self.node.pods().filter(|(origin, _)| *origin != self.settings.name);
+            Arc::new(others.map(|(origin, pod)| remote_pod(pod, origin)).collect())
+        };
+        cluster.others = Arc::clone(self.objects.others.get_or_insert_with(read));
     }
 
     /// Tells the other nodes of this one's Pods, as far as they have changed.
@@ -219,6 +225,9 @@ impl Engine {
         let pods = std::mem::take(&mut self.objects.pods_changed);
         if objects {
             self.read_objects(now);
+        }
+        if pods {
+            self.objects.others = None;
         }
         if objects || pods {
             self.tell_policy_changes();

@@ -63,7 +63,7 @@ impl Engine {
     ///
     /// What other nodes tell is added here. Of a Pod of another node, [`Pod::node`] is that node's
     /// full name.
-    fn policy_cluster(&self) -> Cluster {
+    fn policy_cluster(&mut self) -> Cluster {
         let node = self.settings.name.to_string();
         let pods = self.pods().map(|attachment| local_pod(attachment, &node)).collect();
         let mut cluster = Cluster { pods, ..Cluster::default() };

@@ -120,7 +120,9 @@ pub(super) fn lacking(changes: &[Change]) -> io::Result<Option<&Change>> {
     let socket = Netfilter::open()?;
     for change in changes {
         for element in &change.elements {
-            match socket.ask(&request(change, std::slice::from_ref(element), GET_ELEMENTS, ACK), |_| {}) {
+            match socket
+                .ask(&request(change, std::slice::from_ref(element), GET_ELEMENTS, ACK), |_| {})
+            {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(change)),
                 Err(error) => return Err(error),

@@ -10,7 +10,9 @@ use weft_policy::Protocol;
 use weft_policy::nft::Payload;
 
 use super::batch::octets;
-use super::netfilter::{ACK, DUMP, Netfilter, Request, Subsystem, attributes, find, put, put_nested};
+use super::netfilter::{
+    ACK, DUMP, Netfilter, Request, Subsystem, attributes, find, put, put_nested,
+};
 
 /// Messages and attributes of `linux/netfilter/nfnetlink_conntrack.h`.
 const GET: u8 = 1;
@@ -74,7 +76,8 @@ impl Flow {
 pub(super) fn forget(addresses: &BTreeSet<IpAddr>) -> io::Result<()> {
     let few = addresses.len() <= FEW;
     if few && let Ok(socket) = Netfilter::open() {
-        let all: Result<(), _> = addresses.iter().try_for_each(|address| forget_one(&socket, *address));
+        let all: Result<(), _> =
+            addresses.iter().try_for_each(|address| forget_one(&socket, *address));
         // A kernel before 6.8 refuses it; none takes it for something else.
         if all.is_ok() {
             return Ok(());

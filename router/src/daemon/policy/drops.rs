@@ -112,7 +112,7 @@ fn describe(message: &[u8], state: &PolicyState, time_ms: u64) -> Option<Dropped
         _ => return None,
     };
     let named = |address: IpAddr| {
-        let pod = state.cluster.pods.iter().find(|pod| pod.addresses.contains(&address));
+        let pod = state.cluster.all_pods().find(|pod| pod.addresses.contains(&address));
         pod.filter(|pod| pod.is_selectable())
     };
     let (from, to) = (named(source), named(destination));

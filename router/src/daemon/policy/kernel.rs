@@ -147,11 +147,15 @@ fn forbids(transaction: &Transaction, forgotten: &BTreeSet<IpAddr>) -> bool {
         | Command::AddMap(..)
         | Command::DeleteChain(_) => false,
         // A line may allow what its set has, or deny it.
-        Command::AddElements(_, elements) | Command::DeleteElements(_, elements) => match elements {
-            Elements::Addresses(addresses) => !known(Box::new(addresses.iter())),
-            Elements::Ports(ports) => !known(Box::new(ports.iter().map(|(address, ..)| address))),
-            Elements::Prefixes(_) => true,
-        },
+        Command::AddElements(_, elements) | Command::DeleteElements(_, elements) => {
+            match elements {
+                Elements::Addresses(addresses) => !known(Box::new(addresses.iter())),
+                Elements::Ports(ports) => {
+                    !known(Box::new(ports.iter().map(|(address, ..)| address)))
+                }
+                Elements::Prefixes(_) => true,
+            }
+        }
         Command::AddMembers(_, members) | Command::DeleteMembers(_, members) => {
             !known(Box::new(members.iter().map(|(address, _)| address)))
         }
@@ -203,7 +207,7 @@ fn isolated(
         let in_map = |address| ruleset.maps.values().any(|map| map.elements.contains_key(address));
         local(pod) && pod.addresses.iter().any(in_map)
     };
-    cluster.pods.iter().filter(|pod| is_isolated(pod)).count()
+    cluster.all_pods().filter(|pod| is_isolated(pod)).count()
 }
 
 /// The state that nothing is known of yet.

@@ -110,7 +110,8 @@ fn the_kernel_takes_a_batch_as_it_takes_nft() {
         (before, show())
     };
     let ours = listed(&|transaction| run(&changes(transaction).unwrap()).unwrap());
-    let theirs = listed(&|transaction| super::super::nft::run_json(&transaction.to_json()).unwrap());
+    let theirs =
+        listed(&|transaction| super::super::nft::run_json(&transaction.to_json()).unwrap());
     assert_eq!(ours, theirs);
     assert!(ours.0.contains("fd00::1 . sctp . 8082") && ours.0.contains("10.32.0.1 : jump c"));
     let there = changes(&Transaction { commands: second.commands[3..4].to_vec() }).unwrap();
@@ -134,10 +135,8 @@ fn the_kernel_takes_a_batch_as_it_takes_nft() {
 
 /// The table as nft shows it, its elements in order.
 fn show() -> String {
-    let output = std::process::Command::new("nft")
-        .args(["list", "table", "inet", TABLE])
-        .output()
-        .unwrap();
+    let output =
+        std::process::Command::new("nft").args(["list", "table", "inet", TABLE]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut words: Vec<_> = text.split([',', '\n']).map(str::trim).map(str::to_owned).collect();
     words.sort();
