@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
 use weft_api::attach::{AttachRequest, AttachmentQuery};
@@ -102,8 +102,10 @@ fn killed_while_it_hands_out_addresses_it_keeps_every_promise() {
     });
 }
 
-/// Attaches and detaches that the loop carries out, in all.
+/// Attaches and detaches that the loop carries out at least.
 const CALLS: usize = 500;
+/// Kills meanwhile, at equal numbers of calls.
+const KILLS: usize = 12;
 /// Callers at the same time.
 const CALLERS: usize = 4;
 
@@ -115,26 +117,24 @@ fn killed_again_and_again_during_500_attaches_and_detaches_it_keeps_every_promis
     let lab = Lab::up("loop", 1);
     lab.launch(1, &["--ipalloc-init", "founder"]);
     let socket = lab.host_dir(1).join("weft.sock");
-    let (held, left) = (Held::default(), AtomicUsize::new(CALLS));
-    let mut kills = 0;
+    let (held, calls, over) = (Held::default(), AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for caller in 0..CALLERS {
-            let (socket, held, left) = (socket.clone(), &held, &left);
-            scope.spawn(move || call_until_done(caller, Client::new(socket), held, left));
+            let (socket, held, calls, over) = (socket.clone(), &held, &calls, &over);
+            scope.spawn(move || call_until(over, caller, Client::new(socket), held, calls));
         }
-        while left.load(Ordering::SeqCst) > 0 {
+        for kill in 1..=KILLS {
             // Each round gets something done before the next kill.
-            let goal = left.load(Ordering::SeqCst).saturating_sub(CALLS / 12);
+            let goal = (kill * CALLS).div_ceil(KILLS);
             eventually("calls that are answered", 4 * PATIENCE, || {
-                let now = left.load(Ordering::SeqCst);
-                if now <= goal { Ok(()) } else { Err(format!("{now} calls are left")) }
+                let now = calls.load(Ordering::SeqCst);
+                if now >= goal { Ok(()) } else { Err(format!("{now} calls of {goal}")) }
             });
             lab.ok(["kill", "1", "-9"]);
             lab.launch(1, &["--ipalloc-init", "founder"]);
-            kills += 1;
         }
+        over.store(true, Ordering::SeqCst);
     });
-    assert!(kills >= 10, "{kills} kills");
     let held = held.into_inner().expect("no caller panicked");
     let known: BTreeMap<String, String> = attachments(&lab, 1)
         .into_iter()
@@ -145,16 +145,14 @@ fn killed_again_and_again_during_500_attaches_and_detaches_it_keeps_every_promis
     assert_eq!(status["ipam"]["active"], held.len(), "{status}");
 }
 
-/// One caller: attaches, and now and then detaches what it attached, until there is nothing to do. A
-/// call whose answer got lost is repeated, as a runtime does.
-fn call_until_done(caller: usize, client: Client, held: &Held, left: &AtomicUsize) {
+/// One caller: attaches, and now and then detaches what it attached, until it is `over`. A call whose
+/// answer got lost is repeated, as a runtime does.
+fn call_until(over: &AtomicBool, caller: usize, client: Client, held: &Held, calls: &AtomicUsize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be made");
     let mut own: Vec<(String, String)> = Vec::new();
     for number in 0.. {
-        let took =
-            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if took.is_err() {
+        if over.load(Ordering::SeqCst) {
             return;
         }
         if number % 3 == 2 && !own.is_empty() {
@@ -177,6 +175,7 @@ fn call_until_done(caller: usize, client: Client, held: &Held, left: &AtomicUsiz
             assert_eq!(before, None, "{address} was given to {container}, too");
             own.push((address, container));
         }
+        calls.fetch_add(1, Ordering::SeqCst);
     }
 }
 
