@@ -175,7 +175,11 @@ impl Worker {
                         }
                     }
                     if changed {
-                        self.enforce();
+                        // What others did since the last look would not be seen after ours.
+                        match self.wrong() {
+                            Some(wrong) => self.mend(&wrong),
+                            None => self.enforce(),
+                        }
                     }
                     for (rows, reply) in checks {
                         self.check(rows, reply);
@@ -190,9 +194,12 @@ impl Worker {
     /// Carries out the newest order.
     fn enforce(&mut self) {
         let Some((token, state)) = self.wanted.clone() else { return };
+        let before = watch::generation().ok().flatten();
         let result = self.kernel.apply(&state).map_err(|error| error.to_string());
         self.failed = result.is_err();
-        self.generation = watch::generation().ok().flatten();
+        // More than one transaction: another may have come between, which the next look is to find.
+        let own = |after: &u32| before.is_some_and(|before| after.wrapping_sub(before) <= 1);
+        self.generation = watch::generation().ok().flatten().filter(own);
         self.tell(PolicyEvent::Done { token, result });
     }
 
