@@ -78,7 +78,8 @@ pub(super) fn forget(addresses: &BTreeSet<IpAddr>) -> io::Result<()> {
     if few && let Ok(socket) = Netfilter::open() {
         let all: Result<(), _> =
             addresses.iter().try_for_each(|address| forget_one(&socket, *address));
-        // A kernel before 6.8 refuses it; none takes it for something else.
+        // An older kernel takes the addresses for the name of one flow, which lacks its protocol, and
+        // refuses.
         if all.is_ok() {
             return Ok(());
         }
