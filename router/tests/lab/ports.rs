@@ -201,6 +201,11 @@ fn rules_outlive_the_daemon_and_are_put_back() {
     }
     lab.ok(["exec", "1", "nft", "insert", "rule", "inet", "weft-policy", "forward", "accept"]);
     warned("chain forward has");
+    // At once followed by a change of our own, which must not hide it.
+    lab.ok(["exec", "1", "nft", "insert", "rule", "bridge", "weft-port", "check", "accept"]);
+    addresses(&lab, "later");
+    warned("chain check has");
+    spoofs("after a rule of others and a Pod of ours");
     lab.ok(["exec", "1", "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0"]);
     warned("bridge-nf-call-iptables off");
     let setting = lab.ok(["exec", "1", "sysctl", "-n", "net.bridge.bridge-nf-call-iptables"]);
