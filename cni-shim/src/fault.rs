@@ -1,5 +1,21 @@
 //! Places at which tests have the plugin die.
 
+/// The steps of an ADD at which it can die, in their order. For tests.
+pub const ADD_STEPS: [&str; 12] = [
+    "vacant",
+    "reserved",
+    "pair",
+    "sysctls",
+    "addressed",
+    "pod",
+    "plugged",
+    "port",
+    "routes",
+    "carrier",
+    "announced",
+    "wired",
+];
+
 /// The variable that names the place. Builds without debug assertions do not look at it.
 #[cfg(debug_assertions)]
 const VARIABLE: &str = "WEFT_CNI_FAULT";

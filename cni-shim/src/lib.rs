@@ -11,5 +11,6 @@
 
 pub mod client;
 pub mod cni;
-mod fault;
+#[doc(hidden)]
+pub mod fault;
 pub mod wire;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use weft_cni_shim::fault::ADD_STEPS;
 use weft_cni_shim::wire::host_ifname;
 
 use crate::scene::{DONE, Scene, failed};
@@ -79,21 +80,7 @@ fn gc_frees_what_the_runtime_does_not_know_and_nothing_else() {
     assert!(!links.contains(&host_ifname("c1", "net1")));
 }
 
-/// The steps of an ADD, in their order, and those of one that the kernel refuses half-way.
-const STEPS: [&str; 12] = [
-    "vacant",
-    "reserved",
-    "pair",
-    "sysctls",
-    "addressed",
-    "pod",
-    "plugged",
-    "port",
-    "routes",
-    "carrier",
-    "announced",
-    "wired",
-];
+/// The steps of an ADD that the kernel refuses half-way.
 const STEPS_BACK: [&str; 2] = ["undoing", "failed"];
 
 #[test]
@@ -106,7 +93,7 @@ fn a_plugin_that_is_killed_leaves_what_the_next_del_removes() {
     refused["mtu"] = 1000.into();
     let mut gc = config.clone();
     gc["cni.dev/valid-attachments"] = json!([]);
-    let steps = STEPS.map(|step| (step, &config)).into_iter();
+    let steps = ADD_STEPS.map(|step| (step, &config)).into_iter();
     for (step, adding) in steps.chain(STEPS_BACK.map(|step| (step, &refused))) {
         for verb in ["DEL", "GC"] {
             let died = scene.run_until("ADD", adding, step);
@@ -132,7 +119,7 @@ fn a_plugin_that_is_killed_leaves_what_the_next_del_removes() {
 
 #[test]
 fn no_step_is_left_out() {
-    let mut walked: Vec<_> = STEPS.iter().chain(&STEPS_BACK).copied().collect();
+    let mut walked: Vec<_> = ADD_STEPS.iter().chain(&STEPS_BACK).copied().collect();
     walked.extend(["unwired", "collected"]);
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut found = 0;

@@ -3,25 +3,10 @@
 use std::os::unix::net::UnixListener;
 
 use serde_json::json;
+use weft_cni_shim::fault::ADD_STEPS;
 
 use super::{Sandbox, network};
 use crate::harness::{Lab, PATIENCE, eventually};
-
-/// The steps of an ADD: `cni-shim/tests/plugin/undo.rs` sees to it that none is left out there.
-const STEPS: [&str; 12] = [
-    "vacant",
-    "reserved",
-    "pair",
-    "sysctls",
-    "addressed",
-    "pod",
-    "plugged",
-    "port",
-    "routes",
-    "carrier",
-    "announced",
-    "wired",
-];
 
 /// What is on a host: its links, the Pods' addresses, and all rules but their counters.
 fn traces(lab: &Lab) -> (Vec<String>, String, String) {
@@ -45,7 +30,7 @@ fn whatever_kills_the_plugin_del_leaves_no_trace() {
 
     let victim = Sandbox::new(&lab, "victim");
     for verb in ["DEL", "GC"] {
-        for step in STEPS {
+        for step in ADD_STEPS {
             let variable = format!("WEFT_CNI_FAULT={step}");
             let add = victim.start(&lab, (1, "weft-net", "ADD"), &network(), &[&variable]);
             assert!(add.answer().died(), "ADD gets to \"{step}\"");
