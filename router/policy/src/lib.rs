@@ -46,6 +46,8 @@ pub use object::{
     Direction, IpBlock, NamedPort, Namespace, NetworkPolicy, Object, Peer, Pod, PortMatch,
     Protocol, Rule, RulePort,
 };
-pub use parse::{Fault, Manifest, Parsed, Severity, SyntaxError, manifests, parse, parse_value};
+pub use parse::{
+    Fault, Manifest, Parsed, SERVER_METADATA, Severity, SyntaxError, manifests, parse, parse_value,
+};
 pub use port::{InvalidPort, PortSpec};
 pub use selector::{Expression, Labels, Operator, Selector};

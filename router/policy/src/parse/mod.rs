@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::Object;
 use field::{Fields, Reader};
+pub use objects::SERVER_METADATA;
 
 /// The most documents of one YAML text: each object of a cluster with 10,000 Pods in its own, and room.
 const MAX_DOCUMENTS: usize = 100_000;

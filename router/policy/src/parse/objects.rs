@@ -9,9 +9,8 @@ use crate::{Labels, NamedPort, Namespace, Pod, Protocol};
 /// Where objects are that name no namespace.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// The fields of `metadata` that do not matter here.
-const OTHER_METADATA: [&str; 11] = [
-    "annotations",
+/// The fields of `metadata` that only a Kubernetes API server gives meaning to.
+pub const SERVER_METADATA: [&str; 11] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
@@ -22,6 +21,7 @@ const OTHER_METADATA: [&str; 11] = [
     "ownerReferences",
     "resourceVersion",
     "selfLink",
+    "uid",
 ];
 
 /// Reports a version of the API that is not the one expected.
@@ -75,8 +75,8 @@ pub(super) fn metadata(
     }
     let named = reader.count() == before;
     let labels = labels(reader, &mut fields, "labels");
-    fields.allow(&OTHER_METADATA);
-    fields.allow(&["uid"]);
+    fields.allow(&SERVER_METADATA);
+    fields.allow(&["annotations"]);
     fields.finish(reader);
     let name = name.filter(|_| named)?.to_owned();
     Some(Metadata { namespace: namespace.to_owned(), name, labels })

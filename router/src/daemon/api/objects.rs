@@ -7,7 +7,7 @@ use axum::extract::{Json, State};
 use serde_json::{Map, Value};
 use weft_api::policy::{ApplyRequest, ChangeReply, DeleteRequest, StoredObject};
 use weft_gossip::ObjectKey;
-use weft_policy::{Object, Parsed, parse_value};
+use weft_policy::{Object, Parsed, SERVER_METADATA, parse_value};
 
 use super::control::{Answer, Body, Failure, ask, invalid, mixed_up};
 use super::{Call, Command, Door, Reply};
@@ -89,19 +89,7 @@ fn tidy(value: &mut Value, key: &ObjectKey) {
     fields.remove("status");
     let metadata = fields.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
     let Some(metadata) = metadata.as_object_mut() else { return };
-    for field in [
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "finalizers",
-        "generateName",
-        "generation",
-        "managedFields",
-        "ownerReferences",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    ] {
+    for field in SERVER_METADATA {
         metadata.remove(field);
     }
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
