@@ -5,6 +5,7 @@ mod limit;
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use weft_crypto::{HEADER_LEN, PeerName, Sealer, TAG_LEN};
 use weft_netio::batch::SendBatch;
@@ -111,6 +112,8 @@ pub(super) struct Relay {
     out: SendBatch,
     halves: Halves,
     limits: Limits,
+    /// The time since the start when the batch at hand had its first packet to pass on: one look at the clock for all.
+    now: Option<Duration>,
 }
 
 /// A datagram that has come to its end, and how an answer goes back.
@@ -123,7 +126,7 @@ pub(super) struct Arrived<'a> {
 impl Relay {
     pub(super) fn new(shared: &Shared) -> Self {
         let out = SendBatch::new(4 * super::BUFFER_LEN, shared.local, shared.offload.udp.cut);
-        Self { out, halves: Halves::default(), limits: Limits::default() }
+        Self { out, halves: Halves::default(), limits: Limits::default(), now: None }
     }
 
     /// Takes the body of a relayed packet that came in `session`: passes it on, or answers it if this is its end
@@ -149,7 +152,8 @@ impl Relay {
         if header.is_fresh() && header.origin != ShortId::from(&session.rx.peer) {
             return Err(DropReason::Spoofed);
         }
-        if !self.limits.allow(header.origin, datagram.len(), shared.started.elapsed()) {
+        let now = *self.now.get_or_insert_with(|| shared.started.elapsed());
+        if !self.limits.allow(header.origin, datagram.len(), now) {
             return Err(DropReason::RelayLimit);
         }
         let (header, next) = header.pass_on(tables.us());
@@ -168,8 +172,9 @@ impl Relay {
         Ok(None)
     }
 
-    /// Sends what was passed on.
+    /// Sends what was passed on, and forgets the time.
     pub(super) fn flush(&mut self, shared: &Shared, tally: &mut Counters) {
+        self.now = None;
         if !self.out.is_empty() {
             let drops = &mut tally.drops;
             self.out.send(&shared.socket, |error| drops.count(egress::reason(&error)));

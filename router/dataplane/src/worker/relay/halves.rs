@@ -18,6 +18,7 @@ pub(super) struct Halves {
 
 struct Half {
     id: u32,
+    /// [`Part::Whole`] when nothing is kept; the room stays, so that the next datagram needs no memory.
     part: Part,
     bytes: Vec<u8>,
 }
@@ -26,7 +27,8 @@ impl Halves {
     /// Takes a half; answers the datagram if it was the missing one.
     pub(super) fn join(&mut self, header: &RelayHeader, bytes: &[u8]) -> Option<&mut [u8]> {
         if let Some(half) = self.waiting.get_mut(&header.origin) {
-            if half.id != header.id || half.part == header.part {
+            let waits = half.part != Part::Whole && half.part != header.part;
+            if !waits || half.id != header.id {
                 half.keep(header, bytes);
                 return None;
             }
@@ -37,8 +39,11 @@ impl Halves {
             self.joined.clear();
             self.joined.extend_from_slice(first);
             self.joined.extend_from_slice(second);
-            self.waiting.remove(&header.origin);
+            half.part = Part::Whole;
             return Some(&mut self.joined);
+        }
+        if self.waiting.len() >= MAX_ORIGINS {
+            self.waiting.retain(|_, half| half.part != Part::Whole);
         }
         if self.waiting.len() >= MAX_ORIGINS {
             self.waiting.pop_first();
@@ -90,5 +95,11 @@ mod tests {
             halves.join(&half(origin, 1, Part::First), b"ab");
         }
         assert_eq!(halves.waiting.len(), MAX_ORIGINS);
+        for origin in 0..2 * 1024 {
+            let [first, second] = [Part::First, Part::Second].map(|part| half(origin, 2, part));
+            assert!(halves.join(&first, b"ab").is_none());
+            assert_eq!(halves.join(&second, b"cd").unwrap(), b"abcd");
+        }
+        assert!(halves.waiting.len() <= MAX_ORIGINS);
     }
 }
