@@ -15,16 +15,7 @@ bench_cni() {
         esac
         shift
     done
-    require_root "the bench (it makes network namespaces)"
-    command -v python3 >/dev/null || die "no python3 to take the time with: apt-get install python3"
-    install_tools
-    require_capabilities
-    bench_lab none reap
-    export WEFT_LAB_OWNER=$$
-    BENCH_WORK=$(mktemp -d)
-    trap clean_up_cni EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+    prepare_lab clean_up_cni
     build_weft
     local busy tag=benchcni
     busy=$(percent_busy)
