@@ -11,7 +11,7 @@
 //! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
 //! [`restart`], [`rekey`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
-//! not do: [`ports`], [`policies`], [`netpol`].
+//! not do: [`ports`], [`policies`], [`netpol`], [`statements`], the last two by what [`probe`] finds out.
 
 mod bad_input;
 mod chains;
@@ -34,6 +34,7 @@ mod paths;
 mod podman;
 mod policies;
 mod ports;
+mod probe;
 mod rekey;
 mod removal;
 mod restart;
@@ -42,3 +43,4 @@ mod rotate;
 mod secret;
 mod shutdown;
 mod starts;
+mod statements;

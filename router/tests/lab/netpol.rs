@@ -4,16 +4,14 @@
 //! where they are absent none is run, and the test says so. Pods are made once; each test applies its
 //! policies by `weft policy apply`, on either node in turn, and takes them away again.
 
-mod probe;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use self::probe::{Host, Kind, Prober};
 use crate::harness::{Lab, PATIENCE, binaries, eventually};
+use crate::probe::{self, Family, Host, Kind, Prober};
 
 /// Of 711 recorded ones, those that are not about a Pod and itself: no kernel asks a policy there.
 const CELLS: usize = 506;
@@ -89,7 +87,7 @@ impl Cluster {
             let namespace = cluster.namespace(host, name);
             cluster.lab.ok(["exec", &host.to_string(), "ip", "netns", "add", &namespace]);
             let address = cluster.attach(host, name, &own_labels(name));
-            let pod = Pod { host, prober: Prober::new(&namespace, address) };
+            let pod = Pod { host, prober: Prober::new(&namespace, vec![address]) };
             cluster.pods.insert(name.clone(), pod);
         }
         for name in ["x", "y", "z"] {
@@ -103,7 +101,7 @@ impl Cluster {
     }
 
     /// Makes a Pod known; answers its address.
-    fn attach(&self, host: usize, pod: &str, labels: &Labels) -> std::net::Ipv4Addr {
+    fn attach(&self, host: usize, pod: &str, labels: &Labels) -> std::net::IpAddr {
         let netns = format!("/run/netns/{}", self.namespace(host, pod));
         let (namespace, name) = pod.split_once('/').expect("a namespace and a name");
         let mut arguments = ["attach", "--netns", &netns, "--namespace", namespace, "--pod", name]
@@ -121,7 +119,7 @@ impl Cluster {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let printed = self.weft(host, &arguments, "");
         let address = printed.trim().split('/').next().expect("an address");
-        address.parse().expect("IPv4")
+        address.parse().expect("an address")
     }
 
     /// Gives a Pod other labels: it is made anew, in the namespace that it had.
@@ -130,7 +128,7 @@ impl Cluster {
         let netns = format!("/run/netns/{}", self.namespace(host, pod));
         self.weft(host, &["detach", "--netns", &netns], "");
         let address = self.attach(host, pod, labels);
-        self.pods.get_mut(pod).expect("it is there").prober.address = address;
+        self.pods.get_mut(pod).expect("it is there").prober.addresses = vec![address];
     }
 
     fn apply(&mut self, object: &Value) {
@@ -226,7 +224,7 @@ impl Cluster {
     fn translated(&self, policy: &Value) -> Value {
         let mut text = policy.to_string();
         for (name, recorded) in &self.recorded {
-            let here = self.pods[name].prober.address;
+            let here = self.pods[name].prober.address(Family::V4);
             text = text.replace(&format!("\"{recorded}/32\""), &format!("\"{here}/32\""));
         }
         let mut policy: Value = serde_json::from_str(&text).expect("still JSON");
@@ -254,7 +252,7 @@ impl Cluster {
         }
         // Labels reach the other node in a moment.
         eventually(test, PATIENCE, || {
-            let got = probe::matrix(&self.hosts, &pods, kind, port, &mut self.port);
+            let got = probe::matrix(&self.hosts, &pods, kind, port, Family::V4, &mut self.port);
             if got == expected { Ok(()) } else { Err(format!("{got:?} is not {expected:?}")) }
         });
         pods.len() * (pods.len() - 1)

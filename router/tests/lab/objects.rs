@@ -99,17 +99,6 @@ fn what_is_applied_on_one_node_is_known_and_deleted_on_all() {
     assert_eq!(twice.code, 1, "{}", twice.stdout);
     assert!(twice.stderr.contains("no NetworkPolicy prod/web"), "{}", twice.stderr);
 
-    // What is wrong changes nothing, and says where it is.
-    let bad = "{apiVersion: v1, kind: Namespace, metadata: {name: other}}\n---\n\
-               {apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: x, namespace: prod}, \
-               spec: {podSelector: {}, ingress: [{ports: [{port: 90, endPort: 80}]}]}}";
-    let path = file(&lab, "bad.yaml", bad);
-    let refused = lab.weft(1, &["policy", "apply", "-f", path.to_str().expect("UTF-8")]);
-    assert_eq!(refused.code, 1);
-    let culprit = "bad.yaml: NetworkPolicy prod/x: spec.ingress[0].ports[0].endPort: ";
-    assert!(refused.stderr.contains(culprit), "{}", refused.stderr);
-    await_known(&lab, &[1, 2, 3], &["prod", "db"]);
-
     // All restart; the first, which wrote it all, comes back last.
     for host in [1, 2, 3] {
         lab.ok(["kill", &host.to_string()]);
@@ -124,6 +113,81 @@ fn what_is_applied_on_one_node_is_known_and_deleted_on_all() {
         let status = lab.status(host).expect("the daemon answers");
         assert_eq!(status["warnings"], serde_json::json!([]), "{status}");
     }
+}
+
+/// Manifests that the Kubernetes API would refuse: the spec, the field, and what is wrong with it.
+const REFUSED: [(&str, &str, &str); 6] = [
+    (
+        "{podSelector: {}, ingress: [{ports: [{port: 90, endPort: 80}]}]}",
+        "spec.ingress[0].ports[0].endPort",
+        "must not be less than port, 90",
+    ),
+    (
+        "{podSelector: {}, ingress: [{}, {from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 11.0.0.0/16]}}]}]}",
+        "spec.ingress[1].from[0].ipBlock.except[1]",
+        "must be inside 10.0.0.0/8 and smaller",
+    ),
+    (
+        "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}]}",
+        "spec.ingress[0].from[0].ipBlock",
+        "must not stand beside podSelector or namespaceSelector",
+    ),
+    (
+        "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 'fd00::/129'}}]}]}",
+        "spec.egress[0].to[0].ipBlock.cidr",
+        "must be a network such as",
+    ),
+    ("{podSelector: {}, polcyTypes: [Egress]}", "spec.polcyTypes", "is not a known field"),
+    (
+        "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, exept: []}}]}]}",
+        "spec.ingress[0].from[0].ipBlock.exept",
+        "is not a known field",
+    ),
+];
+
+#[test]
+fn what_is_refused_changes_nothing_here_or_in_the_kernel() {
+    let lab = Lab::up("refused", 1);
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    lab.pod(1, "a");
+    let sound = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: sound}, \
+                 spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}}";
+    apply(&lab, 1, sound);
+    eventually("an isolated Pod", PATIENCE, || {
+        let policy = lab.status(1)?["policy"].clone();
+        if policy["isolated_pods"] == 1 { Ok(()) } else { Err(policy.to_string()) }
+    });
+    // With the handle of each rule, which is another for one that was made anew, and the elements of
+    // sets; without counters.
+    let state = || {
+        let rules = lab.exec(1, &["nft", "-s", "-a", "list", "ruleset"]).stdout;
+        assert!(rules.contains("default/sound ingress[0]"), "{rules}");
+        (rules, lab.json(1, &["policy", "get", "-o", "json"]).expect("it answers"))
+    };
+    let before = state();
+    for (spec, field, wrong) in REFUSED {
+        // Beside it, what alone would be taken: a namespace, and a change of what is in force.
+        let text = format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: other}}}}\n---\n{}\n---\n\
+             {{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: x, namespace: prod}}, spec: {spec}}}",
+            sound.replace("port: 80", "port: 81")
+        );
+        let path = file(&lab, "bad.yaml", &text);
+        let refused = lab.weft(1, &["policy", "apply", "-f", path.to_str().expect("UTF-8")]);
+        assert_eq!(refused.code, 1, "{spec}: {}", refused.stdout);
+        assert_eq!(refused.stdout, "", "{spec}");
+        let culprit = format!("/bad.yaml: NetworkPolicy prod/x: {field}: {wrong}");
+        assert!(refused.stderr.contains(&culprit), "{spec}: {}", refused.stderr);
+        assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+        assert_eq!(state(), before, "{spec}");
+    }
+    // The same without what was wrong is taken: it was that, and nothing else.
+    apply(&lab, 1, &sound.replace("port: 80", "port: 81"));
+    assert_ne!(state().1, before.1);
+    eventually("other rules", PATIENCE, || {
+        let (rules, _) = state();
+        if rules == before.0 { Err("they are the same".to_owned()) } else { Ok(()) }
+    });
 }
 
 #[test]

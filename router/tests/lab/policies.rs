@@ -1,6 +1,8 @@
 //! Policies in force: real sockets between Pods of two nodes, and what becomes of open connections.
 
-use crate::harness::{Background, Lab, PATIENCE, eventually};
+use serde_json::Value;
+
+use crate::harness::{Background, Lab, PATIENCE, binaries, eventually};
 
 /// Two nodes that know each other.
 fn mesh_of_two(name: &str, arguments: &[&str]) -> Lab {
@@ -217,4 +219,56 @@ fn connections_that_are_not_allowed_any_more_are_cut_or_kept() {
             });
         }
     }
+}
+
+#[test]
+fn drops_are_told_as_they_come_and_once() {
+    let lab = Lab::up("follow", 1);
+    lab.launch(1, &["--ipalloc-init", "founder"]);
+    let to = pod(&lab, 1, "db", &["app=db"]);
+    pod(&lab, 1, "web", &["app=web"]);
+    let path = lab.dir().join("deny.yaml");
+    let deny = policy("db", "{podSelector: {matchLabels: {app: db}}}");
+    std::fs::write(&path, deny).expect("the lab's folder can be written");
+    lab.ok(["weft", "1", "policy", "apply", "-f", path.to_str().expect("UTF-8")]);
+    eventually("an isolated Pod", PATIENCE, || {
+        let policy = lab.status(1)?["policy"].clone();
+        if policy["isolated_pods"] == 1 { Ok(()) } else { Err(policy.to_string()) }
+    });
+    let follow = |options: &str, file: &str| {
+        let (weft, socket) = (binaries().join("weft"), lab.host_dir(1).join("weft.sock"));
+        let line = format!(
+            "WEFT_SOCKET={} exec {} policy drops --follow {options} >{}",
+            socket.display(),
+            weft.display(),
+            lab.dir().join(file).display()
+        );
+        lab.spawn(1, &["sh", "-c", &line])
+    };
+    let read = |file: &str| std::fs::read_to_string(lab.dir().join(file)).unwrap_or_default();
+    let drops = || -> Vec<Value> {
+        let text = read("json");
+        text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
+    };
+    let send = |port: u16| run(&lab, 1, "web", &format!("echo x | socat -u - UDP:{to}:{port}"));
+    let _followers = [follow("--json", "json"), follow("", "text")];
+    // What is told of one is told before the next is sent, so it comes while it is waited for.
+    for (number, port) in [5001, 5002, 5003].into_iter().enumerate() {
+        send(port);
+        eventually("a drop that is told", PATIENCE, || {
+            let told = drops();
+            if told.len() == number + 1 { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+        let told = &drops()[number];
+        assert_eq!(told["source_pod"], "x/web", "{told}");
+        assert_eq!(told["destination_pod"], "x/db", "{told}");
+        assert_eq!((&told["protocol"], &told["port"]), (&"UDP".into(), &port.into()), "{told}");
+        assert_eq!(told["reason"], "isolated for ingress by x/db", "{told}");
+    }
+    eventually("the same for people", PATIENCE, || {
+        let text = read("text");
+        let line = format!("-> x/db ({to}) port 5003: isolated for ingress by x/db");
+        let right = text.lines().count() == 3 && text.contains(&line);
+        if right { Ok(()) } else { Err(text) }
+    });
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,17 +22,21 @@ use crate::harness::PATIENCE;
 pub(crate) const PORTS: [u16; 2] = [80, 81];
 
 /// What comes to the policies' hook (priority -5) and what passes it, by source, its port, and
-/// destination. The port is another for each probe.
+/// destination, after any translation. The port is another for each probe.
 const COUNTING: &str = "table inet probe {
-    set before { type ipv4_addr . inet_service . ipv4_addr; flags dynamic; size 65535; }
-    set behind { type ipv4_addr . inet_service . ipv4_addr; flags dynamic; size 65535; }
+    set before4 { type ipv4_addr . inet_service . ipv4_addr; flags dynamic; size 65535; }
+    set behind4 { type ipv4_addr . inet_service . ipv4_addr; flags dynamic; size 65535; }
+    set before6 { type ipv6_addr . inet_service . ipv6_addr; flags dynamic; size 65535; }
+    set behind6 { type ipv6_addr . inet_service . ipv6_addr; flags dynamic; size 65535; }
     chain before {
         type filter hook forward priority -6;
-        meta l4proto { tcp, udp, sctp } add @before { ip saddr . th sport . ip daddr }
+        meta l4proto { tcp, udp, sctp } add @before4 { ip saddr . th sport . ip daddr }
+        meta l4proto { tcp, udp, sctp } add @before6 { ip6 saddr . th sport . ip6 daddr }
     }
     chain behind {
         type filter hook forward priority -4;
-        meta l4proto { tcp, udp, sctp } add @behind { ip saddr . th sport . ip daddr }
+        meta l4proto { tcp, udp, sctp } add @behind4 { ip saddr . th sport . ip daddr }
+        meta l4proto { tcp, udp, sctp } add @behind6 { ip6 saddr . th sport . ip6 daddr }
     }
 }";
 
@@ -43,12 +47,27 @@ pub(crate) enum Kind {
     Tcp,
     /// A datagram that is sent back.
     Udp,
-    /// An INIT in a raw packet, since the kernel may have no SCTP.
+    /// An INIT in a raw packet, since the kernel may have no SCTP. IPv4 only.
     Sctp,
 }
 
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
 /// A source, its port, and a destination.
-type Flow = (Ipv4Addr, u16, Ipv4Addr);
+type Flow = (IpAddr, u16, IpAddr);
 
 /// A host's counting.
 pub(crate) struct Host(Netns);
@@ -95,10 +114,14 @@ impl Host {
     }
 
     /// What came here and did not pass.
-    fn dropped(&self) -> BTreeSet<Flow> {
+    fn dropped(&self, family: Family) -> BTreeSet<Flow> {
+        let [before, behind] = match family {
+            Family::V4 => ["before4", "behind4"],
+            Family::V6 => ["before6", "behind6"],
+        };
         // In this order: what is in the first at some moment has long passed at a later one.
-        let before = self.set("before");
-        &before - &self.set("behind")
+        let before = self.set(before);
+        &before - &self.set(behind)
     }
 }
 
@@ -111,11 +134,11 @@ fn flow(element: &Value) -> Flow {
     (source, port, destination)
 }
 
-/// A Pod's sockets.
+/// The sockets of a Pod, or of whatever else has a namespace and addresses.
 pub(crate) struct Prober {
     namespace: Netns,
-    /// Where the Pod is reached now.
-    pub(crate) address: Ipv4Addr,
+    /// Where it is reached now.
+    pub(crate) addresses: Vec<IpAddr>,
     tcp: Vec<TcpListener>,
     udp: Vec<UdpSocket>,
     sctp: Socket,
@@ -123,9 +146,10 @@ pub(crate) struct Prober {
 
 impl Prober {
     /// Serves [`PORTS`] in a namespace.
-    pub(crate) fn new(namespace: &str, address: Ipv4Addr) -> Self {
+    pub(crate) fn new(namespace: &str, addresses: Vec<IpAddr>) -> Self {
         let namespace = open(namespace);
-        let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+        // Of both families.
+        let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         let sockets = namespace.run(|| -> std::io::Result<_> {
             let tcp: Vec<_> =
                 PORTS.iter().map(|&port| TcpListener::bind(any(port))).collect::<Result<_, _>>()?;
@@ -137,7 +161,17 @@ impl Prober {
         });
         let (tcp, udp, sctp) =
             sockets.expect("the namespace can be entered").expect("ports 80 and 81 are free");
-        Self { namespace, address, tcp, udp, sctp }
+        Self { namespace, addresses, tcp, udp, sctp }
+    }
+
+    /// The address of a family.
+    ///
+    /// # Panics
+    /// It has none.
+    #[track_caller]
+    pub(crate) fn address(&self, family: Family) -> IpAddr {
+        let mut addresses = self.addresses.iter().copied();
+        addresses.find(|&address| Family::of(address) == family).expect("an address of the family")
     }
 
     /// Answers what has come; the SCTP packets, by source and port.
@@ -156,19 +190,30 @@ impl Prober {
             if length >= 33 && buffer[32] == 1 {
                 let source = Ipv4Addr::new(buffer[12], buffer[13], buffer[14], buffer[15]);
                 let port = u16::from_be_bytes([buffer[20], buffer[21]]);
-                inits.insert((source, port, self.address));
+                inits.insert((source.into(), port, self.address(Family::V4)));
             }
         }
     }
 }
 
-/// What one Pod tries at another.
+/// What is tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    /// Who tries, by its place among all.
+    pub(crate) from: usize,
+    /// Whom it speaks to.
+    pub(crate) target: SocketAddr,
+    /// Where that arrives: the target's address, or what it is translated to.
+    pub(crate) arrives: IpAddr,
+    /// How.
+    pub(crate) kind: Kind,
+}
+
+/// An attempt under way.
 struct Probe {
     kind: Kind,
-    from: usize,
-    to: usize,
     flow: Flow,
-    target: SocketAddrV4,
+    target: SocketAddr,
     socket: Socket,
     allowed: Option<bool>,
 }
@@ -182,8 +227,8 @@ impl Probe {
             Kind::Udp => drop(self.socket.send(b"probe")),
             Kind::Sctp => {
                 let packet = init(self.flow.1, self.target.port());
-                let to = SocketAddrV4::new(*self.target.ip(), 0);
-                drop(self.socket.send_to(&packet, &SocketAddr::from(to).into()));
+                let to = SocketAddr::new(self.target.ip(), 0);
+                drop(self.socket.send_to(&packet, &to.into()));
             }
         }
     }
@@ -201,44 +246,58 @@ impl Probe {
     }
 }
 
-/// Tries all pairs of Pods but those of a Pod with itself; answers `.` for allowed and `X` for
-/// denied, a row for each source, with `-` on the diagonal. `next` is the next unused source port.
+/// Tries all pairs but those of one with itself; answers `.` for allowed and `X` for denied, a row for
+/// each source, with `-` on the diagonal. `next` is the next unused source port.
 ///
 /// # Panics
-/// A probe is neither answered nor dropped by a policy.
+/// As [`ask`].
 pub(crate) fn matrix(
     hosts: &[Host],
     pods: &[&Prober],
     kind: Kind,
     port: u16,
+    family: Family,
     next: &mut u16,
 ) -> Vec<String> {
-    let mut probes: Vec<Probe> = Vec::new();
-    for (from, pod) in pods.iter().enumerate() {
-        let others = pods.iter().enumerate().filter(|(to, _)| *to != from);
-        let wanted: Vec<_> = others
-            .map(|(to, other)| {
-                *next = next.checked_add(1).expect("65,535 probes are enough");
-                (to, SocketAddrV4::new(other.address, port), *next)
-            })
-            .collect();
-        let start = || {
-            let made = wanted.iter().map(|&(to, target, source)| {
-                let socket = socket(kind, source, target).expect("a socket");
-                let flow = (pod.address, source, *target.ip());
-                Probe { kind, from, to, flow, target, socket, allowed: None }
-            });
-            made.collect::<Vec<_>>()
-        };
-        probes.extend(pod.namespace.run(start).expect("the namespace can be entered"));
-    }
-    probes.iter().for_each(Probe::send);
-    await_all(hosts, pods, &mut probes);
+    let pairs = (0..pods.len()).flat_map(|from| (0..pods.len()).map(move |to| (from, to)));
+    let pairs: Vec<_> = pairs.filter(|(from, to)| from != to).collect();
+    let attempts: Vec<_> = pairs
+        .iter()
+        .map(|&(from, to)| {
+            let arrives = pods[to].address(family);
+            Attempt { from, target: SocketAddr::new(arrives, port), arrives, kind }
+        })
+        .collect();
+    let allowed = ask(hosts, pods, &attempts, next);
     let mut rows = vec![vec!['-'; pods.len()]; pods.len()];
-    for probe in &probes {
-        rows[probe.from][probe.to] = if probe.allowed == Some(true) { '.' } else { 'X' };
+    for ((from, to), allowed) in pairs.into_iter().zip(allowed) {
+        rows[from][to] = if allowed { '.' } else { 'X' };
     }
     rows.into_iter().map(|row| row.into_iter().collect()).collect()
+}
+
+/// Makes these attempts at once and answers of each whether it was allowed.
+///
+/// # Panics
+/// A probe is neither answered nor dropped by a policy.
+pub(crate) fn ask(
+    hosts: &[Host],
+    pods: &[&Prober],
+    attempts: &[Attempt],
+    next: &mut u16,
+) -> Vec<bool> {
+    let start = |attempt: &Attempt| {
+        let Attempt { from, target, arrives, kind } = *attempt;
+        *next = next.checked_add(1).expect("65,535 probes are enough");
+        let socket = pods[from].namespace.run(|| socket(kind, *next, target));
+        let socket = socket.expect("the namespace can be entered").expect("a socket");
+        let flow = (pods[from].address(Family::of(arrives)), *next, arrives);
+        Probe { kind, flow, target, socket, allowed: None }
+    };
+    let mut probes: Vec<_> = attempts.iter().map(start).collect();
+    probes.iter().for_each(Probe::send);
+    await_all(hosts, pods, &mut probes);
+    probes.iter().map(|probe| probe.allowed == Some(true)).collect()
 }
 
 /// Waits until all are decided.
@@ -252,10 +311,17 @@ fn await_all(hosts: &[Host], pods: &[&Prober], probes: &mut [Probe]) {
         }
         // Answers take a moment to come; only what is still open then is worth a look at the hosts.
         if turn.is_multiple_of(8) {
-            let dropped: Vec<_> = hosts.iter().map(Host::dropped).collect();
-            for probe in probes.iter_mut().filter(|probe| probe.allowed.is_none()) {
-                if dropped.iter().any(|flows| flows.contains(&probe.flow)) {
-                    probe.allowed = Some(false);
+            for family in [Family::V4, Family::V6] {
+                let of_family =
+                    |probe: &Probe| probe.allowed.is_none() && Family::of(probe.flow.0) == family;
+                if !probes.iter().any(of_family) {
+                    continue;
+                }
+                let dropped: Vec<_> = hosts.iter().map(|host| host.dropped(family)).collect();
+                for probe in probes.iter_mut().filter(|probe| of_family(probe)) {
+                    if dropped.iter().any(|flows| flows.contains(&probe.flow)) {
+                        probe.allowed = Some(false);
+                    }
                 }
             }
         }
@@ -274,16 +340,20 @@ fn await_all(hosts: &[Host], pods: &[&Prober], probes: &mut [Probe]) {
     }
 }
 
-fn socket(kind: Kind, source: u16, target: SocketAddrV4) -> std::io::Result<Socket> {
+fn socket(kind: Kind, source: u16, target: SocketAddr) -> std::io::Result<Socket> {
+    let domain = Domain::for_address(target);
     let socket = match kind {
-        Kind::Tcp => Socket::new(Domain::IPV4, Type::STREAM, None)?,
-        Kind::Udp => Socket::new(Domain::IPV4, Type::DGRAM, None)?,
+        Kind::Tcp => Socket::new(domain, Type::STREAM, None)?,
+        Kind::Udp => Socket::new(domain, Type::DGRAM, None)?,
         Kind::Sctp => return raw_sctp(),
     };
     socket.set_nonblocking(true)?;
-    let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, source);
-    socket.bind(&SocketAddr::from(any).into())?;
-    match socket.connect(&SocketAddr::from(target).into()) {
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    socket.bind(&SocketAddr::new(any, source).into())?;
+    match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => {}
         other => other?,
     }
