@@ -298,3 +298,71 @@ fn drops_are_logged_before_they_are_dropped() {
     let isolating: Vec<_> = ruleset.isolating.values().flatten().collect();
     assert_eq!(isolating, ["x/db", "x/web"]);
 }
+
+#[test]
+fn c5_what_is_open_goes_on_until_it_is_cut_and_is_judged_when_it_opens_again() {
+    let mut cluster = example();
+    let packet = |state| Packet {
+        from: "weft".into(),
+        to: "weft".into(),
+        state,
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "10.0.0.3".parse().unwrap(),
+        payload: Payload::Port(Protocol::Tcp, 5432),
+    };
+    let fates = |cluster: &Cluster| {
+        let ruleset = compile(cluster);
+        [PacketState::New, PacketState::Established].map(|state| ruleset.run(&packet(state)))
+    };
+    assert_eq!(fates(&cluster), [Fate::Passed, Fate::Passed]);
+    let policy = cluster.policies.get_mut(&("x".to_owned(), "db".to_owned())).unwrap();
+    policy.ingress = Some(Vec::new());
+    assert_eq!(fates(&cluster), [Fate::Dropped, Fate::Passed]);
+    // One that is cut has no state, and cannot be taken for an opening: that is told apart before any
+    // Pod's class is asked, for whoever is isolated.
+    let ruleset = compile(&cluster);
+    let midway: Vec<_> = ruleset.chains["forward"]
+        .iter()
+        .filter(|line| line.matches.contains(&Match::Midway) && line.action == Action::Drop)
+        .filter_map(|line| match &line.matches[..] {
+            [Match::Midway, Match::Address(end, Family::V4, set)] => Some((*end, set.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(midway, [(End::Source, "isolated4"), (End::Destination, "isolated4")]);
+    let Elements::Addresses(isolated) = &ruleset.sets["isolated4"].elements else {
+        panic!("of addresses")
+    };
+    assert!(isolated.contains(&packet(PacketState::New).destination));
+}
+
+#[test]
+fn c10_a_restart_replaces_all_at_once_and_a_known_ruleset_is_left_alone() {
+    let ruleset = compile(&example());
+    let commands = ruleset.transaction_from(None).commands;
+    assert_eq!(commands.first(), Some(&Command::Reset));
+    assert_eq!(commands.iter().filter(|command| **command == Command::Reset).count(), 1);
+    let chains = commands.iter().filter(|command| matches!(command, Command::AddChain(_))).count();
+    assert_eq!(chains, ruleset.chains.len());
+    // One document, which `nft` carries out as one transaction.
+    let document = ruleset.transaction_from(None).to_json();
+    assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["nftables"]);
+    assert!(ruleset.transaction_from(Some(&ruleset)).is_empty());
+}
+
+#[test]
+fn c15_nodes_that_know_the_same_decide_the_same_whatever_they_heard_first() {
+    let forwards = example();
+    // Policies and namespaces have an order of their own; Pods have that in which they came.
+    let mut backwards = forwards.clone();
+    backwards.pods.reverse();
+    assert_ne!(backwards.pods, forwards.pods);
+    assert_eq!(compile(&forwards), compile(&backwards));
+    // And what one learns late brings it to where the other is.
+    let late = backwards.policies.remove(&("x".to_owned(), "web".to_owned())).unwrap();
+    let before = compile(&backwards);
+    assert_ne!(before, compile(&forwards));
+    backwards.policies.insert(("x".to_owned(), "web".to_owned()), late);
+    assert!(!compile(&forwards).transaction_from(Some(&before)).is_empty());
+    assert_eq!(compile(&backwards), compile(&forwards));
+}
