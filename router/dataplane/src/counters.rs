@@ -76,6 +76,8 @@ drop_reasons! {
     RelayNoRoute = "relay_no_route",
     /// Passed on for another node: its origin sends more than it may.
     RelayLimit = "relay_limit",
+    /// To a peer inside its control connection: that takes no more at the moment, or carries no packets.
+    TunnelFull = "tunnel_full",
 }
 
 /// How often each [`DropReason`] struck.
@@ -217,7 +219,7 @@ mod tests {
             labels,
             "malformed vlan link_control router_discovery spoofed local gratuitous unreachable no_route \
              key_exhausted too_big send_failed oversized bad_header unknown_session forged replayed too_old \
-             unknown_kind offload tap_failed relay_no_route relay_limit"
+             unknown_kind offload tap_failed relay_no_route relay_limit tunnel_full"
         );
         assert!(DropReason::ALL.is_sorted());
     }

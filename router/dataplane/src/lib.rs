@@ -24,6 +24,7 @@ mod offload;
 mod ranges;
 mod relay;
 mod tables;
+mod tunnel;
 mod worker;
 
 pub use arp::ArpRequest;
@@ -34,5 +35,6 @@ pub use mtu::{MIN_POD_MTU, pod_mtu};
 pub use nd::Solicitation;
 pub use relay::{MAX_RELAYS, RelayRoute, ShortId};
 pub use tables::{Hop, Path, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
+pub use tunnel::Tunnel;
 pub use worker::urgency::Scheduling;
-pub use worker::{DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, datagram_len};
+pub use worker::{DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, TunnelReceiver, datagram_len};

@@ -11,6 +11,7 @@ use weft_crypto::{Opener, PeerName, ReceiverIndex, Sealer};
 use crate::Mac;
 use crate::ranges::RangeMap;
 use crate::relay::{RelayRoute, ShortId};
+use crate::tunnel::Tunnel;
 
 /// The place of a peer in [`TablesSpec::peers`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -57,6 +58,8 @@ pub enum Path {
     Direct(SocketAddr),
     /// Through other nodes, each of which seals them once more for the next.
     Relay(Arc<RelayRoute>),
+    /// Inside the control connection to the peer, as [`TablesSpec::tunnels`] says.
+    Tunnel,
 }
 
 /// A session whose packets are accepted.
@@ -89,6 +92,8 @@ pub struct TablesSpec {
     /// The way to nodes that have no direct path, whether they are among `peers` or not: for datagrams of the
     /// control connection, which is there before a session is.
     pub relays: Vec<(PeerName, Arc<RelayRoute>)>,
+    /// The way into the control connection to each peer that can carry packets, whatever the path of its packets.
+    pub tunnels: Vec<(PeerName, Tunnel)>,
 }
 
 /// An immutable snapshot that the workers forward by.
@@ -109,6 +114,7 @@ pub struct Tables {
     /// Of two peers with one id none is here.
     short: BTreeMap<ShortId, Option<PeerSlot>>,
     relays: BTreeMap<PeerName, Arc<RelayRoute>>,
+    tunnels: BTreeMap<PeerName, Tunnel>,
 }
 
 /// A session with its peer's place looked up.
@@ -124,7 +130,7 @@ static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 impl Tables {
     /// Builds a snapshot. Never fails: what contradicts itself in `spec` is resolved as the fields say.
     pub fn new(spec: TablesSpec) -> Self {
-        let TablesSpec { routes, peers, sessions, mut local, ranges, us, relays } = spec;
+        let TablesSpec { routes, peers, sessions, mut local, ranges, us, relays, tunnels } = spec;
         let checked = |hop| match hop {
             Hop::Peer(PeerSlot(slot)) if slot >= peers.len() => Hop::Unreachable,
             Hop::Local | Hop::Peer(_) | Hop::Unreachable => hop,
@@ -161,7 +167,8 @@ impl Tables {
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let us = us.as_ref().map(ShortId::from).unwrap_or_default();
         let relays = relays.into_iter().collect();
-        Self { generation, v4, v6, peers, slots, sessions, local, ranges, us, short, relays }
+        let tunnels = tunnels.into_iter().collect();
+        Self { generation, v4, v6, peers, slots, sessions, local, ranges, us, short, relays, tunnels }
     }
 
     /// A snapshot that knows nobody and nothing: all frames and packets are dropped.
@@ -208,6 +215,11 @@ impl Tables {
     /// The way to a node that has no direct path.
     pub(crate) fn relay_to(&self, name: &PeerName) -> Option<&RelayRoute> {
         self.relays.get(name).map(|route| &**route)
+    }
+
+    /// The way into the control connection to a peer.
+    pub(crate) fn tunnel_to(&self, name: &PeerName) -> Option<&Tunnel> {
+        self.tunnels.get(name)
     }
 
     /// The session that packets with this index belong to, and its place in [`Tables::sessions`].

@@ -25,6 +25,7 @@ use weft_netio::wait::Waker;
 
 use crate::counters::SharedCounters;
 use crate::frame::ETHERNET_LEN;
+use crate::tunnel::Inlet;
 use crate::{Counters, DropReason, Path, PeerPath, ShortId, Tables};
 use egress::Egress;
 use ingress::Ingress;
@@ -92,6 +93,20 @@ pub enum DataEvent {
         /// Whether it came through other nodes; `from` is then the last of them.
         relayed: bool,
     },
+    /// A reply to a probe came back inside the control connection, authenticated.
+    TunnelConfirmed {
+        /// Who replied.
+        peer: PeerName,
+        /// The token of the probe that it answers.
+        token: u64,
+    },
+    /// A peer asked with a probe inside the control connection, and was answered there.
+    TunnelAsked {
+        /// Who asked.
+        peer: PeerName,
+        /// Whether the peer misses answers on this way.
+        urgent: bool,
+    },
     /// A datagram of a control connection came through other nodes.
     Datagram {
         /// Who sent it, by its own word.
@@ -153,6 +168,7 @@ struct Shared {
     events: Events,
     counters: SharedCounters,
     waker: Waker,
+    inlet: Inlet,
     stopping: AtomicBool,
     /// The longest packet to a relay.
     datagram: usize,
@@ -179,6 +195,23 @@ impl RelaySender {
             None => Err(DropReason::RelayNoRoute),
         };
         if let Err(reason) = sent {
+            let mut tally = Counters::default();
+            tally.drops.count(reason);
+            shared.counters.absorb(&mut tally);
+        }
+    }
+}
+
+/// Takes sealed packets that came inside control connections, for as long as the packet path runs.
+#[derive(Clone, Debug)]
+pub struct TunnelReceiver(Weak<Shared>);
+
+impl TunnelReceiver {
+    /// Hands a packet to the receiving worker, which trusts it no more than one from the underlay. Dropped and
+    /// counted where too many wait.
+    pub fn deliver(&self, packet: Vec<u8>) {
+        let Some(shared) = self.0.upgrade() else { return };
+        if let Err(reason) = shared.inlet.push(packet) {
             let mut tally = Counters::default();
             tally.drops.count(reason);
             shared.counters.absorb(&mut tally);
@@ -229,6 +262,7 @@ impl Dataplane {
             events,
             counters: SharedCounters::default(),
             waker: Waker::new()?,
+            inlet: Inlet::new()?,
             stopping: AtomicBool::new(false),
             datagram: config.datagram,
             pairs: AtomicU32::new(0),
@@ -263,6 +297,11 @@ impl Dataplane {
     /// For the control connections, which go through other nodes by the same routes.
     pub fn relay_sender(&self) -> RelaySender {
         RelaySender(Arc::downgrade(&self.shared))
+    }
+
+    /// For the control connections, inside which packets may come.
+    pub fn tunnel_receiver(&self) -> TunnelReceiver {
+        TunnelReceiver(Arc::downgrade(&self.shared))
     }
 
     /// What the kernel does for this packet path.
@@ -326,6 +365,7 @@ impl Shared {
                 let header = relay::header(tables, &peer.name, route);
                 self.send_relayed(tables, &route.first, header, &packet)
             }
+            Path::Tunnel => self.send_tunnelled(tables, &peer.name, &packet),
         });
         match sent {
             Ok(()) => tally.probes_sent += 1,
@@ -350,6 +390,15 @@ impl Shared {
     fn send_packet(&self, packet: &[u8], to: SocketAddr) -> Result<(), DropReason> {
         let sent = self.socket.send_to(packet, mapped_for(self.local, to));
         sent.map(|_| ()).map_err(|error| egress::reason(&error))
+    }
+
+    fn send_tunnelled(
+        &self,
+        tables: &Tables,
+        to: &PeerName,
+        packet: &[u8],
+    ) -> Result<(), DropReason> {
+        tables.tunnel_to(to).ok_or(DropReason::TunnelFull)?.send(packet)
     }
 
     fn failed(&self, direction: &'static str, error: io::Error) {

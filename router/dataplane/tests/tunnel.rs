@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lab::{Host, THIRD_IP, THIRD_SESSION, hosts, ip, name, spec, third_keys, until};
 use weft_crypto::{HEADER_LEN, Sealer, Suite, TAG_LEN};
-use weft_dataplane::{DataEvent, DropReason, Path, Tables, mac_for, pod_mtu};
+use weft_dataplane::{DataEvent, DropReason, Path, Tables, Tunnel, mac_for, pod_mtu};
 
 #[test]
 fn pods_reach_each_other_through_garbage_and_replays() {
@@ -120,6 +120,43 @@ fn probes_confirm_a_path() {
     let before = a.drops(DropReason::UnknownSession);
     assert!(a.dataplane.probe(name(1), &Path::Direct(a.underlay), 43, false));
     until("the stray probe is counted", || a.drops(DropReason::UnknownSession) == before + 1);
+}
+
+#[test]
+fn packets_go_inside_the_control_connection_where_the_tables_say_so() {
+    let [a, b] = hosts();
+    let underlays = [a.underlay, b.underlay];
+    for (index, host, other) in [(0, &a, &b), (1, &b, &a)] {
+        let receiver = other.dataplane.tunnel_receiver();
+        let into = Tunnel::new(move |packet| {
+            receiver.deliver(packet.to_vec());
+            true
+        });
+        let mut tables = spec(index, underlays);
+        tables.peers[0].path = Path::Tunnel;
+        tables.tunnels = vec![(tables.peers[0].name, into)];
+        host.tables.store(Arc::new(Tables::new(tables)));
+    }
+    a.ping(&format!("-c 3 -i 0.2 -W 5 {}", b.v4));
+    a.ping(&format!("-c 1 -W 5 -s 8000 {}", b.v6));
+    assert!(a.dataplane.probe(name(1), &Path::Tunnel, 42, true));
+    let seen = |host: &Host, what: fn(&DataEvent) -> bool| {
+        host.events.lock().unwrap().iter().any(what)
+    };
+    until("the reply comes the same way", || {
+        seen(&a, |event| matches!(event, DataEvent::TunnelConfirmed { peer, token: 42 } if *peer == name(1)))
+    });
+    assert!(seen(&b, |event| matches!(event, DataEvent::TunnelAsked { peer, urgent: true } if *peer == name(0))));
+    for host in [&a, &b] {
+        assert!(!seen(host, |event| matches!(event, DataEvent::Heard { .. })), "nothing on the underlay");
+    }
+
+    let mut full = spec(0, underlays);
+    full.peers[0].path = Path::Tunnel;
+    full.tunnels = vec![(full.peers[0].name, Tunnel::new(|_| false))];
+    a.tables.store(Arc::new(Tables::new(full)));
+    assert!(!a.dataplane.probe(name(1), &Path::Tunnel, 43, false));
+    assert_eq!(a.drops(DropReason::TunnelFull), 1);
 }
 
 #[test]

@@ -158,7 +158,8 @@ pub(super) struct LaunchArgs {
     /// Cipher suite of data packets: auto, aes-256-gcm or chacha20-poly1305 [default: auto]
     #[arg(long, value_name = "SUITE")]
     cipher: Option<String>,
-    /// What carries data packets: udp [default: udp]
+    /// What carries data packets: udp, quic (datagrams of the control connection), or auto: quic where udp is
+    /// dropped on the way [default: auto]
     #[arg(long, value_name = "KIND")]
     tunnel: Option<String>,
     /// Seconds after which keys of data packets in use have been changed, 2 to 120 [default: 120]

@@ -126,7 +126,7 @@ impl Config {
             conn_limit: DEFAULT_CONN_LIMIT,
             trusted_subnets: Vec::new(),
             cipher: Cipher(SuitePolicy::Auto),
-            tunnel: Tunnel::Udp,
+            tunnel: Tunnel::Auto,
             rekey_interval: DEFAULT_REKEY_INTERVAL,
             realtime: true,
             policy_established: PolicyEstablished::Cut,

@@ -71,7 +71,7 @@ fn every_setting_has_three_names() {
         (Setting::ConnLimit, "7", "7"),
         (Setting::TrustedSubnets, "[\"192.168.0.0/16\"]", "192.168.0.0/16"),
         (Setting::Cipher, "\"chacha20-poly1305\"", "chacha20-poly1305"),
-        (Setting::Tunnel, "\"udp\"", "udp"),
+        (Setting::Tunnel, "\"quic\"", "quic"),
         (Setting::RekeyInterval, "60", "60"),
         (Setting::Realtime, "\"off\"", "off"),
         (Setting::PolicyEstablished, "\"keep\"", "keep"),
@@ -232,7 +232,7 @@ fn bad_values() {
             "rot13",
             "invalid --cipher \"rot13\": must be auto, aes-256-gcm or chacha20-poly1305",
         ),
-        (Tunnel, "quic", "invalid --tunnel \"quic\": not built in yet, use udp"),
+        (Tunnel, "tcp", "invalid --tunnel \"tcp\": must be auto, udp or quic"),
         (PolicyEstablished, "drop", "invalid --policy-established \"drop\": must be cut or keep"),
         (
             LogLevel,

@@ -138,8 +138,12 @@ impl FromStr for Cipher {
 /// What carries the data packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tunnel {
+    /// Packets of our own; where those get no answer and QUIC does, QUIC datagrams, until that has changed.
+    Auto,
     /// Packets of our own on the one UDP port.
     Udp,
+    /// QUIC datagrams of the control connection, for networks that let nothing else through.
+    Quic,
 }
 
 impl FromStr for Tunnel {
@@ -147,9 +151,10 @@ impl FromStr for Tunnel {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
+            "auto" => Ok(Self::Auto),
             "udp" => Ok(Self::Udp),
-            "quic" => refuse("not built in yet, use udp"),
-            _ => refuse("must be udp"),
+            "quic" => Ok(Self::Quic),
+            _ => refuse("must be auto, udp or quic"),
         }
     }
 }

@@ -170,6 +170,7 @@ impl Running {
             boot_id: new.boot_id,
             dial_number: new.dial_number,
             suite: new.suite,
+            carries_packets: new.carries_packets,
         };
         let now = self.parts.clock.now();
         match self.parts.engine.handle_admitted(&info, now) {
@@ -220,6 +221,12 @@ impl Running {
             DataEvent::Confirmed { token, peer, .. } => engine.handle_answer(peer, token, now),
             DataEvent::Asked { peer, urgent, relayed, .. } => {
                 engine.handle_question(peer, urgent, relayed, now);
+            }
+            DataEvent::TunnelConfirmed { peer, token } => {
+                engine.handle_tunnel_answer(peer, token, now);
+            }
+            DataEvent::TunnelAsked { peer, urgent } => {
+                engine.handle_tunnel_question(peer, urgent, now);
             }
             DataEvent::Datagram { origin, datagram } => {
                 if let Some(peer) = engine.peer_of_id(origin) {

@@ -143,8 +143,8 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         offer: config.cipher.0.offer(),
         rekey: RekeyTimes::latest(config.rekey_interval),
     };
-    let links =
-        Links::start(port.control, &identity, local, dataplane.relay_sender(), link_events)?;
+    let ends = (dataplane.relay_sender(), dataplane.tunnel_receiver());
+    let links = Links::start(port.control, &identity, local, ends, link_events)?;
     // The event loop is gone only when the daemon stops.
     let writer =
         Writer::start(&store, journal, move |outcome| drop(saved_events.blocking_send(outcome)));
@@ -209,6 +209,7 @@ fn settings(
         discovery: config.discovery,
         conn_limit: config.conn_limit,
         cipher: cipher(config.cipher.0),
+        tunnel: config.tunnel,
         offload: dataplane.offload().to_string(),
         scheduling: dataplane.scheduling().to_string(),
         launch_peers: config.peers.iter().map(|peer| peer.target(config.port)).collect(),

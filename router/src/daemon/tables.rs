@@ -17,9 +17,11 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
     let mut slots: BTreeMap<PeerName, PeerSlot> = BTreeMap::new();
     let mut peers = Vec::new();
     let mut sessions = Vec::new();
+    let mut tunnels = Vec::new();
     // While Pods with void addresses are still plugged in, nobody is a peer.
     for (name, link) in engine.links().filter(|_| !engine.is_apart()) {
         let Some(epochs) = links.epochs(link.id) else { continue };
+        tunnels.extend(links.tunnel(link.id).map(|tunnel| (name, tunnel.clone())));
         // Without a way there is nothing to send along; what comes is still taken.
         if let Some(path) = link.path() {
             slots.insert(name, PeerSlot(peers.len()));
@@ -47,6 +49,7 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
         ranges: ranges.to_vec(),
         us: Some(us),
         relays: engine.relays(),
+        tunnels,
     })
 }
 

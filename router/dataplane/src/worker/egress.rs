@@ -10,8 +10,9 @@ use weft_netio::udp::MESSAGE_TOO_LONG;
 use weft_netio::wait::readable_or_raised;
 
 use super::payload::{self, FramePacket};
+use super::relay::{self, Leap};
 use super::urgency::Urgency;
-use super::{BUFFER_LEN, MAX_FRAME, Shared, relay};
+use super::{BUFFER_LEN, MAX_FRAME, Shared};
 use crate::offload::{Header, Undone, split, undone};
 use crate::relay::RelayRoute;
 use crate::{Action, Counters, DropReason, Path, PeerPath, Tables, classify};
@@ -166,7 +167,15 @@ impl Outbox {
         let path = match &peer.path {
             Path::Direct(address) => *address,
             Path::Relay(route) => {
-                let outcome = self.seal_twice(tables, peer, route, len, write);
+                let outcome = self.seal_apart(peer, len, write, |out, packet| {
+                    out.push_legs(tables, peer, route, packet)
+                });
+                return outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
+            }
+            Path::Tunnel => {
+                let outcome = self.seal_apart(peer, len, write, |out, packet| {
+                    out.shared.send_tunnelled(tables, &peer.name, packet)
+                });
                 return outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
             }
         };
@@ -192,14 +201,13 @@ impl Outbox {
         self.tally.sent.bytes += len as u64;
     }
 
-    /// Seals a frame for a peer, and the packet for the relay on the way there.
-    fn seal_twice(
+    /// Seals a frame for a peer, outside the batch, and has `send` take the packet.
+    fn seal_apart(
         &mut self,
-        tables: &Tables,
         peer: &PeerPath,
-        route: &RelayRoute,
         len: usize,
         write: impl FnOnce(&mut [u8]) -> Option<Header>,
+        send: impl FnOnce(&mut Self, &[u8]) -> Result<(), DropReason>,
     ) -> Result<(), DropReason> {
         let mut inner = std::mem::take(&mut self.inner);
         inner.clear();
@@ -211,7 +219,7 @@ impl Outbox {
             })
             .ok_or(DropReason::Offload)
             .and_then(|()| peer.sealer.seal(&mut inner).map_err(unsealed))
-            .and_then(|_| self.push_legs(tables, peer, route, &inner));
+            .and_then(|_| send(self, &inner));
         self.inner = inner;
         sealed?;
         self.tally.sent.packets += 1;
@@ -226,16 +234,21 @@ impl Outbox {
         route: &RelayRoute,
         inner: &[u8],
     ) -> Result<(), DropReason> {
-        let (first, address) = relay::direct(tables, &route.first)?;
+        let (first, leap) = relay::neighbour(tables, &route.first)?;
         let shared = Arc::clone(&self.shared);
         for leg in relay::legs(&shared, relay::header(tables, &peer.name, route), inner) {
-            let len = leg.packet_len();
-            if self.batch.room(len).is_none() {
-                self.flush();
+            match leap {
+                Leap::Datagram(address) => {
+                    let len = leg.packet_len();
+                    if self.batch.room(len).is_none() {
+                        self.flush();
+                    }
+                    let packet = self.batch.room(len).ok_or(DropReason::TooBig)?;
+                    leg.seal(packet, &first.sealer)?;
+                    self.batch.push(len, address);
+                }
+                Leap::Tunnel(tunnel) => tunnel.send(&leg.sealed(&first.sealer)?)?,
             }
-            let packet = self.batch.room(len).ok_or(DropReason::TooBig)?;
-            leg.seal(packet, &first.sealer)?;
-            self.batch.push(len, address);
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! From the peers to the TAP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use weft_crypto::{Header, PeerName, Replayed};
 use weft_netio::batch::RecvBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
-use weft_netio::wait::readable_or_raised;
+use weft_netio::wait::readable_rung_or_raised;
 
 use super::payload::{Kind, Payload};
 use super::relay::{Arrived, Relay};
@@ -16,6 +16,7 @@ use super::windows::Windows;
 use super::{BUFFER_LEN, DataEvent, Shared};
 use crate::classify::admit;
 use crate::offload::{Joiner, Written, open_checksum};
+use crate::relay::RelayHeader;
 use crate::tables::Session;
 use crate::{Counters, DropReason, Tables};
 
@@ -29,6 +30,9 @@ const MAX_MESSAGES: usize = 16;
 
 /// Set in the first byte of every QUIC packet (RFC 9000 section 17).
 const QUIC_BIT: u8 = 0x40;
+
+/// Where a packet came from that came inside a control connection.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// The receiving worker.
 pub(super) struct Ingress {
@@ -66,11 +70,13 @@ impl Ingress {
 
     /// Sleeps until packets come, then moves all of them. Returns whether to go on.
     fn turn(&mut self) -> io::Result<bool> {
-        if readable_or_raised(&self.shared.socket, &self.shared.waker)?.raised {
+        let shared = &self.shared;
+        if readable_rung_or_raised(&shared.socket, &shared.inlet.bell, &shared.waker)? {
             return Ok(false);
         }
         self.urgency.kept_up();
         while !self.shared.stopping() {
+            self.take_tunnelled();
             let received = match self.batch.recv(&self.shared.socket) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -143,6 +149,47 @@ impl Ingress {
         bridge.flush();
         self.relay.flush(shared, &mut self.tally);
     }
+
+    /// Opens, checks and passes on what came inside control connections.
+    fn take_tunnelled(&mut self) {
+        let shared = &*self.shared;
+        let packets = shared.inlet.take();
+        if packets.is_empty() {
+            return;
+        }
+        let tables = shared.tables.load();
+        self.windows.follow(&tables);
+        let mut bridge = ToBridge {
+            shared,
+            tables: &tables,
+            joiner: Joiner::new(shared.offload.tap),
+            tally: &mut self.tally,
+        };
+        for mut packet in packets {
+            let outcome = open(&mut packet, None, &tables, &mut self.windows);
+            let outcome = outcome.and_then(|opened| match opened {
+                Opened { session, payload: Payload::Relay(body), .. } => {
+                    let arrived = self.relay.handle(body, session, &tables, shared, bridge.tally)?;
+                    if let Some(arrived) = arrived {
+                        bridge.arrived(arrived, session.rx.peer, NOWHERE, &mut self.windows);
+                    }
+                    Ok(())
+                }
+                opened => bridge.pass_one(opened, &Back::Tunnel),
+            });
+            outcome.unwrap_or_else(|reason| bridge.tally.drops.count(reason));
+        }
+        self.relay.flush(shared, &mut self.tally);
+        shared.counters.absorb(&mut self.tally);
+    }
+}
+
+/// How the answer to what came on a way other than the underlay goes back.
+enum Back {
+    /// Inside the control connection.
+    Tunnel,
+    /// Through other nodes, the first of which is `relay`, which sent what came from `from`.
+    Relay { relay: PeerName, header: RelayHeader, from: SocketAddr },
 }
 
 /// An authentic packet that was not received before.
@@ -229,7 +276,7 @@ impl<'p> ToBridge<'p, '_> {
         }
     }
 
-    /// Takes a datagram that came through other nodes, the last of which is `relay` at `from`.
+    /// Takes a datagram that came through other nodes, the last of which is `relay`.
     fn arrived(
         &mut self,
         arrived: Arrived<'_>,
@@ -237,40 +284,56 @@ impl<'p> ToBridge<'p, '_> {
         from: SocketAddr,
         windows: &mut Windows,
     ) {
-        let Arrived { origin, back, datagram } = arrived;
-        let (shared, tables) = (self.shared, self.tables);
+        let Arrived { origin, back: header, datagram } = arrived;
         if datagram.first().is_some_and(|first| first & QUIC_BIT != 0) {
             let datagram = datagram.to_vec();
-            return (shared.events)(DataEvent::Datagram { origin, datagram });
+            return (self.shared.events)(DataEvent::Datagram { origin, datagram });
         }
-        let Opened { session, payload, .. } = match open(datagram, None, tables, windows) {
-            Ok(opened) => opened,
-            Err(reason) => return self.tally.drops.count(reason),
-        };
+        open(datagram, None, self.tables, windows)
+            .and_then(|opened| self.pass_one(opened, &Back::Relay { relay, header, from }))
+            .unwrap_or_else(|reason| self.tally.drops.count(reason));
+    }
+
+    /// Takes a packet that came on a way other than the underlay, where nothing is joined.
+    fn pass_one(&mut self, opened: Opened<'_, '_>, back: &Back) -> Result<(), DropReason> {
+        let Opened { session, payload, .. } = opened;
+        let (shared, tables) = (self.shared, self.tables);
         let (receiver, peer) = (session.rx.receiver, session.rx.peer);
         match payload {
             Payload::Frame(frame) => {
                 // What waits came before it.
                 self.flush();
-                match check_frame(frame, session, tables) {
-                    Ok(_) => self.write(frame),
-                    Err(reason) => self.tally.drops.count(reason),
+                check_frame(frame, session, tables)?;
+                self.write(frame);
+            }
+            Payload::ProbeRequest { token, urgent } => match back {
+                Back::Tunnel => {
+                    self.reply(session, token, |packet| {
+                        shared.send_tunnelled(tables, &peer, packet)
+                    });
+                    (shared.events)(DataEvent::TunnelAsked { peer, urgent });
                 }
-            }
-            Payload::ProbeRequest { token, urgent } => {
-                self.reply(session, token, |packet| {
-                    shared.send_relayed(tables, &relay, back, packet)
-                });
-                (shared.events)(DataEvent::Asked { peer, from, urgent, relayed: true });
-            }
+                &Back::Relay { relay, header, from } => {
+                    self.reply(session, token, |packet| {
+                        shared.send_relayed(tables, &relay, header, packet)
+                    });
+                    (shared.events)(DataEvent::Asked { peer, from, urgent, relayed: true });
+                }
+            },
             Payload::ProbeReply(token) => {
                 self.tally.probes_confirmed += 1;
-                let relayed = true;
-                (shared.events)(DataEvent::Confirmed { receiver, peer, from, token, relayed });
+                match back {
+                    Back::Tunnel => (shared.events)(DataEvent::TunnelConfirmed { peer, token }),
+                    &Back::Relay { from, .. } => {
+                        let relayed = true;
+                        (shared.events)(DataEvent::Confirmed { receiver, peer, from, token, relayed });
+                    }
+                }
             }
             // Nobody puts a relayed packet into a relayed packet.
-            Payload::Relay(_) => self.tally.drops.count(DropReason::Malformed),
+            Payload::Relay(_) => return Err(DropReason::Malformed),
         }
+        Ok(())
     }
 
     fn write(&mut self, frame: &[u8]) {

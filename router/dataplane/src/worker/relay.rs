@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use weft_crypto::{HEADER_LEN, PeerName, Sealer, TAG_LEN};
 use weft_netio::batch::SendBatch;
-use weft_netio::udp::mapped_for;
 
 use super::payload::Kind;
 use super::{Shared, egress};
 use crate::relay::{Part, RelayHeader, RelayRoute, ShortId};
 use crate::tables::Session;
+use crate::tunnel::Tunnel;
 use crate::{Counters, DropReason, Path, PeerPath, Tables};
 use halves::Halves;
 use limit::Limits;
@@ -46,6 +46,13 @@ impl Leg<'_> {
         room.copy_from_slice(self.datagram);
         sealer.seal(packet).map(|_| ()).map_err(egress::unsealed)
     }
+
+    /// The sealed packet, for what is rare or is copied anyway.
+    pub(super) fn sealed(&self, sealer: &Sealer) -> Result<Vec<u8>, DropReason> {
+        let mut packet = vec![0; self.packet_len()];
+        self.seal(&mut packet, sealer)?;
+        Ok(packet)
+    }
 }
 
 /// A datagram as one leg, or cut into two where it is longer than `limit` allows a packet to be.
@@ -68,16 +75,30 @@ pub(super) fn legs<'a>(
     std::iter::once(first).chain(second)
 }
 
-/// Whom packets to a relay are sealed for, and where they are sent. A relay must be there directly.
-pub(super) fn direct<'t>(
+/// How packets get to a neighbour.
+pub(super) enum Leap<'t> {
+    /// In a datagram to this address.
+    Datagram(SocketAddr),
+    /// Inside the control connection.
+    Tunnel(&'t Tunnel),
+}
+
+/// How packets get to a peer that is a neighbour; `None` where others lie between.
+fn leap<'t>(tables: &'t Tables, peer: &PeerPath) -> Option<Leap<'t>> {
+    match peer.path {
+        Path::Direct(address) => Some(Leap::Datagram(address)),
+        Path::Tunnel => tables.tunnel_to(&peer.name).map(Leap::Tunnel),
+        Path::Relay(_) => None,
+    }
+}
+
+/// Whom packets to a relay are sealed for, and how they get there. A relay must be a neighbour.
+pub(super) fn neighbour<'t>(
     tables: &'t Tables,
     name: &PeerName,
-) -> Result<(&'t PeerPath, SocketAddr), DropReason> {
+) -> Result<(&'t PeerPath, Leap<'t>), DropReason> {
     let peer = tables.peer_named(name).ok_or(DropReason::RelayNoRoute)?;
-    match peer.path {
-        Path::Direct(address) => Ok((peer, address)),
-        Path::Relay(_) => Err(DropReason::RelayNoRoute),
-    }
+    Ok((peer, leap(tables, peer).ok_or(DropReason::RelayNoRoute)?))
 }
 
 /// The header of what this node sends to `to` along `route`.
@@ -95,13 +116,13 @@ impl Shared {
         header: RelayHeader,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
-        let (relay, address) = direct(tables, first)?;
+        let (relay, leap) = neighbour(tables, first)?;
         for leg in legs(self, header, datagram) {
-            let mut packet = vec![0; leg.packet_len()];
-            leg.seal(&mut packet, &relay.sealer)?;
-            self.socket
-                .send_to(&packet, mapped_for(self.local, address))
-                .map_err(|error| egress::reason(&error))?;
+            let packet = leg.sealed(&relay.sealer)?;
+            match leap {
+                Leap::Datagram(address) => self.send_packet(&packet, address)?,
+                Leap::Tunnel(tunnel) => tunnel.send(&packet)?,
+            }
         }
         Ok(())
     }
@@ -158,15 +179,19 @@ impl Relay {
         }
         let (header, next) = header.pass_on(tables.us());
         let next = tables.peer_short(next).ok_or(DropReason::RelayNoRoute)?;
-        let Path::Direct(address) = next.path else { return Err(DropReason::RelayNoRoute) };
         let leg = Leg { header, datagram };
-        let len = leg.packet_len();
-        if self.out.room(len).is_none() {
-            self.flush(shared, tally);
+        match leap(tables, next).ok_or(DropReason::RelayNoRoute)? {
+            Leap::Datagram(address) => {
+                let len = leg.packet_len();
+                if self.out.room(len).is_none() {
+                    self.flush(shared, tally);
+                }
+                let packet = self.out.room(len).ok_or(DropReason::TooBig)?;
+                leg.seal(packet, &next.sealer)?;
+                self.out.push(len, address);
+            }
+            Leap::Tunnel(tunnel) => tunnel.send(&leg.sealed(&next.sealer)?)?,
         }
-        let packet = self.out.room(len).ok_or(DropReason::TooBig)?;
-        leg.seal(packet, &next.sealer)?;
-        self.out.push(len, address);
         tally.relayed.packets += 1;
         tally.relayed.bytes += datagram.len() as u64;
         Ok(None)

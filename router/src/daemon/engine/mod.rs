@@ -41,6 +41,7 @@ use weft_gossip::ipam::Route;
 use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Saved, Time};
 
 use super::links::LinkId;
+use crate::config::Tunnel;
 use super::store::Kind;
 use attachments::Attachments;
 pub(super) use attachments::read_attachments;
@@ -79,6 +80,8 @@ pub(super) struct Settings {
     pub(super) conn_limit: usize,
     /// The cipher suites of the data plane, in words.
     pub(super) cipher: String,
+    /// What carries data packets.
+    pub(super) tunnel: Tunnel,
     /// What the kernel does for the data plane, in words.
     pub(super) offload: String,
     /// How the data plane's threads are scheduled, in words.

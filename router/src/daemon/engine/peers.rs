@@ -12,6 +12,7 @@ use weft_gossip::{DialError, Endpoint, Retry, Time};
 
 use super::paths::{Monitor, RelayPath, Told, interval};
 use super::{Engine, Output};
+use crate::config::Tunnel;
 use crate::daemon::links::{LinkId, close_code, is_virtual};
 
 /// Strangers that were logged; beyond that none is, so that a flood of keys fills no log and no
@@ -29,6 +30,8 @@ pub(in crate::daemon) struct LinkInfo {
     pub(in crate::daemon) boot_id: u64,
     pub(in crate::daemon) dial_number: u64,
     pub(in crate::daemon) suite: Suite,
+    /// Whether the connection can carry sealed packets as well.
+    pub(in crate::daemon) carries_packets: bool,
 }
 
 /// The engine's word on an admitted connection.
@@ -53,6 +56,11 @@ pub(in crate::daemon) struct PeerLink {
     pub(super) direct: Monitor,
     /// The path through others, while there is no direct one.
     pub(super) relay: Option<RelayPath>,
+    /// The way inside the control connection, while that is looked at.
+    pub(super) tunnel: Option<Monitor>,
+    /// What is to carry packets.
+    pub(super) kind: Tunnel,
+    pub(super) carries_packets: bool,
     pub(super) told: Told,
     pub(super) since: Time,
     /// Packets that the session had sealed when traffic was looked at last.
@@ -64,11 +72,14 @@ pub(in crate::daemon) struct PeerLink {
 impl PeerLink {
     /// Whether data packets go both ways.
     pub(super) fn is_established(&self) -> bool {
-        self.direct.is_alive() || self.relay.as_ref().is_some_and(|relay| relay.monitor.is_alive())
+        self.near().is_some() || self.relay.as_ref().is_some_and(|relay| relay.monitor.is_alive())
     }
 
     /// How packets to the peer go; `None` where there is no way.
     pub(in crate::daemon) fn path(&self) -> Option<Path> {
+        if self.in_tunnel() {
+            return Some(Path::Tunnel);
+        }
         match &self.relay {
             Some(relay) if !self.direct.is_alive() => Some(Path::Relay(Arc::clone(&relay.route))),
             _ => self.target.map(Path::Direct),
@@ -216,6 +227,9 @@ impl Engine {
             target,
             direct: Monitor::new(end, interval(target.unwrap_or(new.address)), now),
             relay: None,
+            tunnel: None,
+            kind: self.settings.tunnel,
+            carries_packets: new.carries_packets,
             told: Told::new(now),
             since: now,
             sealed: 0,

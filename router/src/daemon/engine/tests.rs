@@ -46,6 +46,7 @@ fn engine(n: u8, init: Init, restored: Restored) -> Engine {
         discovery: true,
         conn_limit: 2,
         cipher: "chacha20-poly1305".to_owned(),
+        tunnel: Tunnel::Auto,
         offload: String::new(),
         scheduling: String::new(),
         launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
@@ -119,6 +120,7 @@ fn link(id: u64, peer: u8, dialled: bool, boot_id: u64, dial_number: u64) -> Lin
         boot_id,
         dial_number,
         suite: weft_crypto::Suite::ChaCha20Poly1305,
+        carries_packets: true,
     }
 }
 

@@ -11,6 +11,7 @@ use weft_crypto::PeerName;
 use weft_gossip::{Attempt, AttemptState, Endpoint, LinkView, Member, Time};
 
 use super::{Engine, PeerLink};
+use crate::config::Tunnel;
 use crate::daemon::links::LinkId;
 
 /// Answers the round-trip time of a link, which only the shell knows.
@@ -95,8 +96,9 @@ impl Engine {
     }
 
     fn connection(&self, peer: PeerName, link: &PeerLink, rtt: Rtt<'_>, now: Time) -> Connection {
-        let relay = link.relay.as_ref().filter(|_| !link.direct.is_alive());
-        let quality = relay.map_or(&link.direct, |relay| &relay.monitor).quality();
+        let relay = link.relay.as_ref().filter(|_| link.near().is_none());
+        let near = link.near().unwrap_or(&link.direct);
+        let quality = relay.map_or(near, |relay| &relay.monitor).quality();
         Connection {
             direction: direction(link.outbound),
             address: link.address.to_string(),
@@ -107,7 +109,7 @@ impl Engine {
             },
             peer: Some(peer.to_string()),
             nickname: self.node.nickname(peer).map(str::to_owned),
-            transport: Some("udp".to_owned()),
+            transport: Some(if link.in_tunnel() { "quic" } else { "udp" }.to_owned()),
             path: Some(if relay.is_some() { "relay" } else { "direct" }.to_owned()),
             via: relay.map(|relay| relay.route.first.to_string()),
             cipher: Some(link.suite.to_string()),
@@ -244,6 +246,10 @@ impl Engine {
 fn detail(link: &PeerLink, now: Time) -> Option<String> {
     match link.direct.dead_since() {
         _ if link.direct.is_alive() => None,
+        _ if link.in_tunnel() && link.kind == Tunnel::Quic => None,
+        _ if link.in_tunnel() => {
+            Some("data packets of our own get no answer: QUIC carries them".to_owned())
+        }
         Some(since) => {
             Some(format!("the direct path is dead, no answer for {} s", now.since(since).as_secs()))
         }

@@ -68,6 +68,11 @@ pub(super) fn bind(
     Ok(endpoint)
 }
 
+/// Datagrams that wait for each connection's reader, or to be sent, bytes. What comes beyond takes the place of the
+/// oldest; what goes waits in a queue of packets. So small that the stream has its turn among them.
+const DATAGRAMS_IN: usize = 256 << 10;
+const DATAGRAMS_OUT: usize = 64 << 10;
+
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
@@ -76,6 +81,7 @@ fn transport() -> TransportConfig {
         // One stream carries everything; a peer has no use for more.
         .max_concurrent_bidi_streams(1u8.into())
         .max_concurrent_uni_streams(0u8.into())
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(Some(DATAGRAMS_IN))
+        .datagram_send_buffer_size(DATAGRAMS_OUT);
     transport
 }

@@ -9,11 +9,12 @@ use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tracing::trace;
 use weft_crypto::{Epochs, Indices};
+use weft_dataplane::Tunnel;
 
 use super::super::random;
 use super::frame::{self, FrameError, FrameType, MAX_FRAME};
 use super::handshake::{Admitted, application_code, close_code};
-use super::{Counters, LinkEvent, LinkId, Shared};
+use super::{Counters, LinkEvent, LinkId, Shared, tunnel};
 
 /// Messages that wait for a peer that does not read. A gossip round is a few messages; what is
 /// dropped beyond that, anti-entropy brings later.
@@ -25,10 +26,12 @@ pub(super) struct Link {
     queue: mpsc::Sender<(FrameType, Bytes)>,
     /// The keys of the data path.
     pub(super) epochs: Epochs,
+    /// The way of sealed packets into the connection.
+    pub(super) tunnel: Tunnel,
 }
 
 impl Link {
-    /// Starts the two tasks. Exactly one [`LinkEvent::Closed`] follows, unless it is closed here.
+    /// Starts its tasks. Exactly one [`LinkEvent::Closed`] follows, unless it is closed here.
     pub(super) fn start(
         id: LinkId,
         admitted: Admitted,
@@ -41,8 +44,9 @@ impl Link {
         let epochs = Epochs::new(&keys, role, suite, indices, shared.local.rekey, jitter, now);
         let (queue, messages) = mpsc::channel(QUEUE);
         tokio::spawn(write(send, messages, shared.counters.clone()));
+        let tunnel = tunnel::start(&connection, shared.receiver.clone());
         tokio::spawn(read(id, recv, connection.clone(), shared.clone()));
-        Self { connection, queue, epochs }
+        Self { connection, queue, epochs, tunnel }
     }
 
     pub(super) fn send(&self, kind: FrameType, bytes: Bytes, counters: &Counters) {

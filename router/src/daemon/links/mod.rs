@@ -13,6 +13,7 @@ mod hello;
 mod link;
 mod rekey;
 mod socket;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
 use weft_crypto::{Epochs, Identity, PeerName, Role, Secrets, Suite};
-use weft_dataplane::{Path, RelaySender};
+use weft_dataplane::{Path, RelaySender, Tunnel, TunnelReceiver};
 use weft_gossip::{DialError, Endpoint, Retry};
 
 pub use endpoint::EndpointError;
@@ -62,6 +63,8 @@ pub(super) struct NewLink {
     pub(super) dial_number: u64,
     /// The cipher suite of the data path.
     pub(super) suite: Suite,
+    /// Whether the connection can carry sealed packets as well.
+    pub(super) carries_packets: bool,
     admitted: Box<Admitted>,
 }
 
@@ -120,6 +123,7 @@ struct Shared {
     local: Local,
     events: mpsc::Sender<LinkEvent>,
     counters: Arc<Counters>,
+    receiver: TunnelReceiver,
     next_id: AtomicU64,
 }
 
@@ -133,6 +137,7 @@ impl Shared {
             boot_id: admitted.hello.boot_id,
             dial_number: admitted.dial_number,
             suite: admitted.suite,
+            carries_packets: admitted.connection.max_datagram_size().is_some(),
             admitted: Box::new(admitted),
         }
     }
@@ -144,7 +149,7 @@ impl Links {
         socket: std::net::UdpSocket,
         identity: &Identity,
         local: Local,
-        relay: RelaySender,
+        (relay, receiver): (RelaySender, TunnelReceiver),
         events: mpsc::Sender<LinkEvent>,
     ) -> Result<Self, EndpointError> {
         let ways = SharedWays::default();
@@ -153,6 +158,7 @@ impl Links {
             local,
             events,
             counters: Arc::default(),
+            receiver,
             next_id: AtomicU64::new(1),
         });
         let accept = tokio::spawn(accept::run(endpoint.clone(), shared.clone()));
@@ -246,7 +252,7 @@ impl Links {
                 Some(Path::Direct(address)) if is_virtual(&remote) => {
                     direct.insert(remote, address);
                 }
-                Some(Path::Direct(_)) | None => {}
+                Some(Path::Direct(_) | Path::Tunnel) | None => {}
             }
         }
         self.ways.set(through, direct);
@@ -261,6 +267,11 @@ impl Links {
     /// The data path's keys of a link.
     pub(super) fn epochs(&self, id: LinkId) -> Option<&Epochs> {
         self.links.get(&id).map(|link| &link.epochs)
+    }
+
+    /// The way of sealed packets into the connection of a link.
+    pub(super) fn tunnel(&self, id: LinkId) -> Option<&Tunnel> {
+        self.links.get(&id).map(|link| &link.tunnel)
     }
 
     /// Has every handshake from here on accept these secrets. Connections that stand are not touched.

@@ -9,6 +9,7 @@ mod monitor;
 mod quality;
 mod relayed;
 mod routes;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,8 +76,8 @@ impl Told {
 
     /// What to tell now.
     fn next(&self, link: &PeerLink, now: Time) -> LinkState {
-        if link.direct.is_alive() {
-            let rtt = link.direct.quality().rtt().unwrap_or_default();
+        if let Some(near) = link.near() {
+            let rtt = near.quality().rtt().unwrap_or_default();
             return match self.state {
                 LinkState::Direct(class) if now.since(self.since) < CLASS_HOLD => {
                     LinkState::Direct(class)
@@ -112,7 +113,8 @@ impl Engine {
         let links = self.peers.iter().flat_map(|(_, link)| {
             let direct = link.target.map(|_| link.direct.poll_timeout());
             let relay = link.relay.as_ref().map(|relay| relay.monitor.poll_timeout());
-            [direct, relay].into_iter().flatten()
+            let tunnel = link.tunnel.as_ref().map(Monitor::poll_timeout);
+            [direct, relay, tunnel].into_iter().flatten()
         });
         links.chain(self.paths.check).min()
     }
@@ -143,6 +145,8 @@ impl Engine {
                 ask(&mut relay.monitor, Path::Relay(Arc::clone(&relay.route)));
             }
         }
+        self.update_tunnels(now);
+        self.drive_tunnels(now);
         for (peer, change) in direct {
             self.direct_changed(peer, change, now);
         }
@@ -201,6 +205,9 @@ impl Engine {
             let busy = sealed.saturating_sub(link.sealed) > QUIET;
             link.sealed = sealed;
             link.direct.handle_traffic(busy, now);
+            if let Some(tunnel) = &mut link.tunnel {
+                tunnel.handle_traffic(busy, now);
+            }
             if let Some(relay) = &mut link.relay {
                 relay.monitor.handle_traffic(busy, now);
             }
@@ -215,8 +222,9 @@ impl Engine {
                 self.log_peer(peer, "data path established");
             }
             Change::Down => {
-                let peer = self.title(peer);
-                warn!(peer, "the direct path is dead: probes get no answer");
+                let title = self.title(peer);
+                warn!(peer = title, "the direct path is dead: probes get no answer");
+                self.log_tunnel(peer);
             }
         }
         self.tables_changed = true;

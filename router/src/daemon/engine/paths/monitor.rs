@@ -187,6 +187,15 @@ impl Monitor {
         }
     }
 
+    /// Whether the path is not known to work: it is suspected or dead, or its first answer has not come for that long.
+    pub(in crate::daemon::engine) fn is_doubted(&self, patience: Duration, now: Time) -> bool {
+        match self.state {
+            State::Unconfirmed { since } => now.since(since) >= patience,
+            State::Alive { .. } => false,
+            State::Suspect { .. } | State::Dead { .. } | State::Trial { .. } => true,
+        }
+    }
+
     /// The round-trip time and loss.
     pub(in crate::daemon::engine) fn quality(&self) -> &Quality {
         &self.quality

@@ -58,8 +58,7 @@ impl Engine {
         let own: BTreeMap<PeerName, Duration> = self
             .peers
             .iter()
-            .filter(|(_, link)| link.direct.is_alive())
-            .map(|(peer, link)| (peer, link.direct.quality().rtt().unwrap_or_default()))
+            .filter_map(|(peer, link)| Some((peer, link.near()?.quality().rtt().unwrap_or_default())))
             .collect();
         let members = self.node.members();
         self.paths.ids.clear();
@@ -123,9 +122,9 @@ impl Engine {
         Arc::new(new)
     }
 
-    /// Lets go of ways through others to peers whose direct path is alive.
+    /// Lets go of ways through others to peers that are reached without them.
     fn drop_relays(&mut self) {
-        for (_, link) in self.peers.iter_mut().filter(|(_, link)| link.direct.is_alive()) {
+        for (_, link) in self.peers.iter_mut().filter(|(_, link)| link.near().is_some()) {
             if link.relay.take().is_some() {
                 self.tables_changed = true;
             }
@@ -136,7 +135,7 @@ impl Engine {
     fn follow_routes(&mut self, now: Time) {
         let us = self.settings.name;
         let mut changed = Vec::new();
-        for (peer, link) in self.peers.iter_mut().filter(|(_, link)| !link.direct.is_alive()) {
+        for (peer, link) in self.peers.iter_mut().filter(|(_, link)| link.near().is_none()) {
             let young = link.target == Some(link.address)
                 && link.direct.dead_since().is_none()
                 && now.since(link.since) < PATIENCE;
