@@ -147,18 +147,25 @@ lab_status() {
     if in_ns "$(switch_ns)" nft list table bridge weft_lab >/dev/null 2>&1; then say "partitioned: $(cat "$(lab_dir)/partition")"; fi
 }
 
-# lab_cut A B [--one-way]: what A and B send to each other is dropped without a word; one way: what A sends to B.
+# lab_cut A B [--one-way] [--data]: what A and B send to each other is dropped without a word; one way: what A sends to
+# B; data: all UDP that is not QUIC, as by a firewall that knows QUIC by its fixed bit (RFC 9000, section 17).
 lab_cut() {
-    local from to
+    local from to flag both=true what=''
     from=$(host_number "$1")
     to=$(host_number "$2")
     [[ $from != "$to" ]] || usage_error "cut: two different hosts"
-    [[ ${3:-} == '' || $3 == --one-way ]] || usage_error "cut: unknown flag $3"
+    for flag in "${@:3}"; do
+        case $flag in
+        --one-way) both=false ;;
+        --data) what='meta l4proto udp @th,64,8 & 0x40 == 0 ' ;;
+        *) usage_error "cut: unknown flag $flag" ;;
+        esac
+    done
     {
         printf 'add table bridge weft_lab\n'
         printf 'add chain bridge weft_lab forward { type filter hook forward priority 0; policy accept; }\n'
-        printf 'add rule bridge weft_lab forward iifname h%s oifname h%s drop\n' "$from" "$to"
-        [[ ${3:-} == --one-way ]] || printf 'add rule bridge weft_lab forward iifname h%s oifname h%s drop\n' "$to" "$from"
+        printf 'add rule bridge weft_lab forward iifname h%s oifname h%s %sdrop\n' "$from" "$to" "$what"
+        ! $both || printf 'add rule bridge weft_lab forward iifname h%s oifname h%s %sdrop\n' "$to" "$from" "$what"
     } | in_ns "$(switch_ns)" nft -f -
     printf '%s\n' "$*" >>"$(lab_dir)/partition"
 }

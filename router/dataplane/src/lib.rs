@@ -37,4 +37,6 @@ pub use relay::{MAX_RELAYS, RelayRoute, ShortId};
 pub use tables::{Hop, Path, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
 pub use tunnel::Tunnel;
 pub use worker::urgency::Scheduling;
-pub use worker::{DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, TunnelReceiver, datagram_len};
+pub use worker::{
+    DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, TunnelReceiver, datagram_len,
+};

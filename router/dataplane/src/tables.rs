@@ -168,7 +168,20 @@ impl Tables {
         let us = us.as_ref().map(ShortId::from).unwrap_or_default();
         let relays = relays.into_iter().collect();
         let tunnels = tunnels.into_iter().collect();
-        Self { generation, v4, v6, peers, slots, sessions, local, ranges, us, short, relays, tunnels }
+        Self {
+            generation,
+            v4,
+            v6,
+            peers,
+            slots,
+            sessions,
+            local,
+            ranges,
+            us,
+            short,
+            relays,
+            tunnels,
+        }
     }
 
     /// A snapshot that knows nobody and nothing: all frames and packets are dropped.

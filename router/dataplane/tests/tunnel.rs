@@ -140,15 +140,23 @@ fn packets_go_inside_the_control_connection_where_the_tables_say_so() {
     a.ping(&format!("-c 3 -i 0.2 -W 5 {}", b.v4));
     a.ping(&format!("-c 1 -W 5 -s 8000 {}", b.v6));
     assert!(a.dataplane.probe(name(1), &Path::Tunnel, 42, true));
-    let seen = |host: &Host, what: fn(&DataEvent) -> bool| {
-        host.events.lock().unwrap().iter().any(what)
-    };
+    let seen =
+        |host: &Host, what: fn(&DataEvent) -> bool| host.events.lock().unwrap().iter().any(what);
     until("the reply comes the same way", || {
-        seen(&a, |event| matches!(event, DataEvent::TunnelConfirmed { peer, token: 42 } if *peer == name(1)))
+        seen(
+            &a,
+            |event| matches!(event, DataEvent::TunnelConfirmed { peer, token: 42 } if *peer == name(1)),
+        )
     });
-    assert!(seen(&b, |event| matches!(event, DataEvent::TunnelAsked { peer, urgent: true } if *peer == name(0))));
+    assert!(seen(
+        &b,
+        |event| matches!(event, DataEvent::TunnelAsked { peer, urgent: true } if *peer == name(0))
+    ));
     for host in [&a, &b] {
-        assert!(!seen(host, |event| matches!(event, DataEvent::Heard { .. })), "nothing on the underlay");
+        assert!(
+            !seen(host, |event| matches!(event, DataEvent::Heard { .. })),
+            "nothing on the underlay"
+        );
     }
 
     let mut full = spec(0, underlays);

@@ -79,11 +79,7 @@ pub struct Ready {
 ///
 /// # Errors
 /// What `poll` says; an interruption by a signal is not an error, the wait goes on.
-pub fn readable_rung_or_raised(
-    source: impl AsFd,
-    bell: &Bell,
-    waker: &Waker,
-) -> io::Result<bool> {
+pub fn readable_rung_or_raised(source: impl AsFd, bell: &Bell, waker: &Waker) -> io::Result<bool> {
     let [_, rung, raised] = wait([source.as_fd(), bell.as_fd(), waker.as_fd()])?;
     if rung {
         bell.silence();
@@ -141,8 +137,7 @@ mod tests {
         bell.ring();
         assert!(!readable_rung_or_raised(&socket, &bell, &waker).unwrap());
         std::thread::scope(|scope| {
-            let waiter =
-                scope.spawn(|| readable_rung_or_raised(&socket, &bell, &waker).unwrap());
+            let waiter = scope.spawn(|| readable_rung_or_raised(&socket, &bell, &waker).unwrap());
             waker.raise();
             assert!(waiter.join().unwrap(), "a silent bell ends no wait");
         });

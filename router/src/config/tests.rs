@@ -105,6 +105,7 @@ fn every_setting_has_three_names() {
     assert_eq!(config.conn_limit, 7);
     assert_eq!(shown(&config.trusted_subnets), ["192.168.0.0/16"]);
     assert_eq!(config.cipher, Cipher(SuitePolicy::Force(Suite::ChaCha20Poly1305)));
+    assert_eq!(config.tunnel, Tunnel::Quic);
     assert_eq!(config.rekey_interval.as_secs(), 60);
     assert!(!config.realtime);
     assert_eq!(config.policy_established, PolicyEstablished::Keep);

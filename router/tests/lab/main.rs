@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
-//! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`crash`], [`partition`], [`paths`], [`removal`],
+//! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`crash`], [`partition`], [`paths`], [`tunnel`], [`removal`],
 //! [`restart`], [`rekey`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
 //! not do: [`ports`], [`policies`], [`netpol`], [`statements`], the last two by what [`probe`] finds out.
@@ -44,3 +44,4 @@ mod secret;
 mod shutdown;
 mod starts;
 mod statements;
+mod tunnel;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::harness::{Background, Lab, PATIENCE, eventually};
 
 /// A host's connection to another.
-fn connection(lab: &Lab, host: usize, to: usize) -> Result<Value, String> {
+pub(crate) fn connection(lab: &Lab, host: usize, to: usize) -> Result<Value, String> {
     let table = lab.json(host, &["status", "connections", "--json"])?;
     let rows = table.as_array().ok_or("no table")?;
     let nickname = format!("h{to}");
@@ -17,7 +17,7 @@ fn connection(lab: &Lab, host: usize, to: usize) -> Result<Value, String> {
 
 /// Waits until both hosts have an established connection to each other along such a path.
 #[track_caller]
-fn await_path(lab: &Lab, hosts: [usize; 2], path: &str) {
+pub(crate) fn await_path(lab: &Lab, hosts: [usize; 2], path: &str) {
     for (host, to) in [(hosts[0], hosts[1]), (hosts[1], hosts[0])] {
         eventually(&format!("{path} path from h{host} to h{to}"), 2 * PATIENCE, || {
             let row = connection(lab, host, to)?;
@@ -30,18 +30,18 @@ fn await_path(lab: &Lab, hosts: [usize; 2], path: &str) {
     }
 }
 
-fn name(lab: &Lab, host: usize) -> String {
+pub(crate) fn name(lab: &Lab, host: usize) -> String {
     let status = lab.status(host).expect("the daemon answers");
     status["router"]["name"].as_str().expect("a node has a name").to_owned()
 }
 
 /// A ping every tenth of a second that goes on until it is stopped.
-fn pings(lab: &Lab, host: usize, pod: &str, address: &str) -> Background {
+pub(crate) fn pings(lab: &Lab, host: usize, pod: &str, address: &str) -> Background {
     lab.podspawn(host, pod, &["ping", "-n", "-D", "-i", "0.1", "-W", "1", address])
 }
 
 /// What the pings say: how many answers, and the longest pause between two, in seconds.
-fn stall(printed: &str) -> (usize, f64) {
+pub(crate) fn stall(printed: &str) -> (usize, f64) {
     let times: Vec<f64> = printed
         .lines()
         .filter(|line| line.contains("bytes from"))

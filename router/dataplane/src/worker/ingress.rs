@@ -169,7 +169,8 @@ impl Ingress {
             let outcome = open(&mut packet, None, &tables, &mut self.windows);
             let outcome = outcome.and_then(|opened| match opened {
                 Opened { session, payload: Payload::Relay(body), .. } => {
-                    let arrived = self.relay.handle(body, session, &tables, shared, bridge.tally)?;
+                    let arrived =
+                        self.relay.handle(body, session, &tables, shared, bridge.tally)?;
                     if let Some(arrived) = arrived {
                         bridge.arrived(arrived, session.rx.peer, NOWHERE, &mut self.windows);
                     }
@@ -326,7 +327,13 @@ impl<'p> ToBridge<'p, '_> {
                     Back::Tunnel => (shared.events)(DataEvent::TunnelConfirmed { peer, token }),
                     &Back::Relay { from, .. } => {
                         let relayed = true;
-                        (shared.events)(DataEvent::Confirmed { receiver, peer, from, token, relayed });
+                        (shared.events)(DataEvent::Confirmed {
+                            receiver,
+                            peer,
+                            from,
+                            token,
+                            relayed,
+                        });
                     }
                 }
             }

@@ -41,8 +41,8 @@ use weft_gossip::ipam::Route;
 use weft_gossip::{Connector, ConnectorConfig, Event, Node, RestoreError, Saved, Time};
 
 use super::links::LinkId;
-use crate::config::Tunnel;
 use super::store::Kind;
+use crate::config::Tunnel;
 use attachments::Attachments;
 pub(super) use attachments::read_attachments;
 use expose::Exposure;

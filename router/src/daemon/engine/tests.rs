@@ -3,6 +3,7 @@
 mod expose;
 mod fence;
 mod objects;
+mod paths;
 mod removal;
 mod saving;
 
@@ -35,7 +36,17 @@ fn founder(n: u8, restored: Restored) -> Engine {
 }
 
 fn engine(n: u8, init: Init, restored: Restored) -> Engine {
-    let settings = Settings {
+    engine_with(n, init, restored, |_| ())
+}
+
+/// The same with other settings.
+fn engine_with(
+    n: u8,
+    init: Init,
+    restored: Restored,
+    change: impl FnOnce(&mut Settings),
+) -> Engine {
+    let mut settings = Settings {
         name: identity(n).name(),
         nickname: format!("h{n}"),
         port: 6783,
@@ -52,6 +63,7 @@ fn engine(n: u8, init: Init, restored: Restored) -> Engine {
         launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
         warnings: Vec::new(),
     };
+    change(&mut settings);
     let gossip = weft_gossip::Config {
         nickname: settings.nickname.clone(),
         version: "0.1.0".to_owned(),

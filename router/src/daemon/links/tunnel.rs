@@ -74,13 +74,15 @@ fn cut(packet: &[u8], id: u16, room: usize) -> impl Iterator<Item = Bytes> {
     let each = packet.len().div_ceil(count.max(1)).max(1);
     let count = u8::try_from(count).unwrap_or(u8::MAX);
     let fits = usize::from(count) <= MAX_PIECES;
-    packet.chunks(each).take(if fits { MAX_PIECES } else { 0 }).zip(0_u8..).map(move |(piece, at)| {
-        let mut datagram = BytesMut::with_capacity(HEADER + piece.len());
-        datagram.put_u16_le(id);
-        datagram.put_u8(at << 4 | count);
-        datagram.put_slice(piece);
-        datagram.freeze()
-    })
+    packet.chunks(each).take(if fits { MAX_PIECES } else { 0 }).zip(0_u8..).map(
+        move |(piece, at)| {
+            let mut datagram = BytesMut::with_capacity(HEADER + piece.len());
+            datagram.put_u16_le(id);
+            datagram.put_u8(at << 4 | count);
+            datagram.put_slice(piece);
+            datagram.freeze()
+        },
+    )
 }
 
 /// Puts packets together.

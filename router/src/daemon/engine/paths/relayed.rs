@@ -58,7 +58,9 @@ impl Engine {
         let own: BTreeMap<PeerName, Duration> = self
             .peers
             .iter()
-            .filter_map(|(peer, link)| Some((peer, link.near()?.quality().rtt().unwrap_or_default())))
+            .filter_map(|(peer, link)| {
+                Some((peer, link.near()?.quality().rtt().unwrap_or_default()))
+            })
             .collect();
         let members = self.node.members();
         self.paths.ids.clear();

@@ -93,7 +93,12 @@ impl Engine {
     }
 
     /// A probe of that token was answered inside the control connection to `peer`.
-    pub(in crate::daemon) fn handle_tunnel_answer(&mut self, peer: PeerName, token: u64, now: Time) {
+    pub(in crate::daemon) fn handle_tunnel_answer(
+        &mut self,
+        peer: PeerName,
+        token: u64,
+        now: Time,
+    ) {
         let tunnel = self.peers.get_mut(peer).and_then(|link| link.tunnel.as_mut());
         if let Some(change) = tunnel.and_then(|tunnel| tunnel.handle_answer(token, now)) {
             self.tunnel_changed(peer, change, now);
