@@ -1,15 +1,17 @@
 //! The nftables table that has what leaves the mesh go out under the host's address.
 //!
-//! One table of our own, replaced as a whole in one transaction. Nothing in it concerns traffic that
+//! One table of our own, made as a whole in one transaction; which Pods are exempt changes by elements
+//! of its sets. Nothing in it concerns traffic that
 //! stays on the bridge, or that is for an address of the mesh.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use ipnet::IpNet;
 
 use super::HostError;
+use crate::daemon::policy::{Change, Channel, change_sets};
 
 /// The table, family `inet`.
 pub(super) const TABLE: &str = "weft_nat";
@@ -17,6 +19,27 @@ pub(super) const TABLE: &str = "weft_nat";
 /// Makes the table, or replaces it.
 pub(super) fn set(bridge: &str, ranges: &[IpNet], exempt: &[IpAddr]) -> Result<(), HostError> {
     nft(&rules(bridge, ranges, exempt))
+}
+
+/// Changes which addresses are exempt, where the table stands. Both lists are sorted.
+///
+/// # Errors
+/// The kernel's, as where somebody has removed the table; then nothing has changed.
+pub(super) fn change(channel: &mut Channel, old: &[IpAddr], new: &[IpAddr]) -> io::Result<()> {
+    let mut changes = Vec::new();
+    for (delete, these, others) in [(true, old, new), (false, new, old)] {
+        let differ = these.iter().filter(|address| others.binary_search(address).is_err());
+        let (v4, v6): (Vec<&IpAddr>, Vec<&IpAddr>) = differ.partition(|address| address.is_ipv4());
+        for (family, addresses) in [("ip", v4), ("ip6", v6)] {
+            let addresses = addresses.into_iter();
+            changes.push(Change::of_addresses(TABLE, &exempt_set(family), delete, addresses));
+        }
+    }
+    change_sets(channel, &changes)
+}
+
+fn exempt_set(family: &str) -> String {
+    format!("exempt_{family}")
 }
 
 /// Removes the table. That there is none is no error.
@@ -39,7 +62,7 @@ fn rules(bridge: &str, ranges: &[IpNet], exempt: &[IpAddr]) -> String {
         }
         let plain: Vec<String> =
             exempt.iter().filter(|ip| ip.is_ipv4() == v4).map(ToString::to_string).collect();
-        let (mesh, exempted) = (format!("mesh_{family}"), format!("exempt_{family}"));
+        let (mesh, exempted) = (format!("mesh_{family}"), exempt_set(family));
         sets.push_str(&set_of(&mesh, kind, "flags interval; ", &own));
         sets.push_str(&set_of(&exempted, kind, "", &plain));
         chain.push_str(&format!(
@@ -71,7 +94,7 @@ fn nft(script: &str) -> Result<(), HostError> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
+            io::ErrorKind::NotFound => {
                 failed("the command nft is missing, install nftables".to_owned())
             }
             _ => failed(format!("nft cannot be started: {error}")),

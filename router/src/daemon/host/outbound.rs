@@ -9,6 +9,7 @@ use tracing::{error, info};
 
 use super::{Bridge, HostError, addresses, masquerade};
 use crate::daemon::engine::HostState;
+use crate::daemon::policy::Channel;
 
 /// An order that was carried out, and all before it.
 #[derive(Debug)]
@@ -23,8 +24,16 @@ pub(in crate::daemon) struct HostDone {
 #[derive(Debug)]
 pub(in crate::daemon) struct Outbound {
     orders: mpsc::UnboundedSender<(u64, HostState)>,
-    /// What the table holds; `None` while there is none. Locked while an order is carried out.
-    table: Arc<Mutex<Option<HostState>>>,
+    /// Locked while an order is carried out.
+    table: Arc<Mutex<Table>>,
+}
+
+/// The table that masquerades.
+#[derive(Debug, Default)]
+struct Table {
+    /// What it holds; `None` while there is none.
+    standing: Option<HostState>,
+    channel: Channel,
 }
 
 impl Outbound {
@@ -36,7 +45,7 @@ impl Outbound {
         done: mpsc::Sender<HostDone>,
     ) -> Self {
         let (orders, mut queue) = mpsc::unbounded_channel();
-        let table = Arc::new(Mutex::new(None));
+        let table = Arc::new(Mutex::new(Table::default()));
         let shared = table.clone();
         tokio::spawn(async move {
             while let Some(order) = queue.recv().await {
@@ -64,8 +73,8 @@ impl Outbound {
 
     /// Removes what would be left when the bridge is gone.
     pub(in crate::daemon) async fn remove_table(&self) {
-        if self.table.lock().await.take().is_some()
-            && let Err(e) = off_the_runtime(masquerade::remove).await
+        if self.table.lock().await.standing.take().is_some()
+            && let Err(e) = off_the_runtime(masquerade::remove).await.flatten()
         {
             error!(error = %e, "cannot remove the table {}", masquerade::TABLE);
         }
@@ -76,30 +85,39 @@ async fn carry_out(
     bridge: &Bridge,
     ranges: &[IpNet],
     state: HostState,
-    table: &mut Option<HostState>,
+    table: &mut Table,
 ) -> Result<(), HostError> {
     addresses::set(bridge, ranges, &state.addresses).await?;
     addresses::forward(&state.addresses, bridge.name())?;
-    if state.masquerade && table.as_ref() != Some(&state) {
-        let (name, ranges, exempt) =
-            (bridge.name().to_owned(), ranges.to_vec(), state.exempt.clone());
-        off_the_runtime(move || masquerade::set(&name, &ranges, &exempt)).await?;
-        if table.is_none() {
+    if state.masquerade && table.standing.as_ref() != Some(&state) {
+        let (name, ranges) = (bridge.name().to_owned(), ranges.to_vec());
+        let Table { standing, mut channel } = std::mem::take(table);
+        let made_anew = standing.is_none();
+        let (outcome, channel) = off_the_runtime(move || {
+            let exempt = &state.exempt;
+            let changed = standing
+                .is_some_and(|old| masquerade::change(&mut channel, &old.exempt, exempt).is_ok());
+            let outcome =
+                if changed { Ok(()) } else { masquerade::set(&name, &ranges, &state.exempt) };
+            (outcome.map(|()| state), channel)
+        })
+        .await?;
+        table.channel = channel;
+        table.standing = Some(outcome?);
+        if made_anew {
             info!(table = masquerade::TABLE, "what leaves the mesh is masqueraded");
         }
-        *table = Some(state);
-    } else if !state.masquerade && table.is_some() {
-        off_the_runtime(masquerade::remove).await?;
-        *table = None;
+    } else if !state.masquerade && table.standing.is_some() {
+        off_the_runtime(masquerade::remove).await??;
+        table.standing = None;
     }
     Ok(())
 }
 
-/// Runs what waits for a process where it keeps nothing else waiting.
-async fn off_the_runtime(
-    job: impl FnOnce() -> Result<(), HostError> + Send + 'static,
-) -> Result<(), HostError> {
-    tokio::task::spawn_blocking(job)
-        .await
-        .unwrap_or_else(|_| Err(HostError::Nft { why: "its thread died".to_owned() }))
+/// Runs what waits for the kernel or a process where it keeps nothing else waiting.
+async fn off_the_runtime<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, HostError> {
+    let outcome = tokio::task::spawn_blocking(job).await;
+    outcome.map_err(|_| HostError::Nft { why: "its thread died".to_owned() })
 }

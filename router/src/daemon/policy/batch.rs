@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use weft_policy::Protocol;
 use weft_policy::nft::{Command, Elements, Map, Ruleset, TABLE, Transaction};
 
-use super::netfilter::{ACK, Netfilter, Request, Subsystem, put, put_nested};
+use super::netfilter::{ACK, Channel, Request, Subsystem, put, put_nested};
 
 /// How many elements are changed this way at most: what fits the socket's buffer with ease. Beyond
 /// that, starting a process no longer matters.
@@ -56,13 +56,27 @@ pub(super) struct Element {
 
 /// Elements that come to a set or go from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change {
+pub(in crate::daemon) struct Change {
     pub(super) family: u8,
     pub(super) table: &'static str,
     pub(super) set: String,
     /// Whether they go.
     pub(super) delete: bool,
     pub(super) elements: Vec<Element>,
+}
+
+impl Change {
+    /// Addresses that come to a set of a table of the family `inet`, or go from it.
+    pub(in crate::daemon) fn of_addresses<'a>(
+        table: &'static str,
+        set: &str,
+        delete: bool,
+        addresses: impl Iterator<Item = &'a IpAddr>,
+    ) -> Self {
+        let element = |address: &IpAddr| Element { key: octets(*address), chain: None };
+        let elements = addresses.map(element).collect();
+        Self { family: INET, table, set: set.to_owned(), delete, elements }
+    }
 }
 
 /// What a transaction changes, if that is elements alone that can be told this way.
@@ -107,22 +121,23 @@ pub(super) fn fits(changes: &[Change]) -> bool {
 ///
 /// # Errors
 /// The kernel's; then nothing has changed.
-pub(super) fn run(changes: &[Change]) -> io::Result<()> {
+pub(in crate::daemon) fn run(channel: &mut Channel, changes: &[Change]) -> io::Result<()> {
     let requests = requests(changes);
-    if requests.is_empty() { Ok(()) } else { Netfilter::open()?.commit(&requests) }
+    if requests.is_empty() { Ok(()) } else { channel.with(|socket| socket.commit(&requests)) }
 }
 
 /// The first of these sets that lacks an element that has come to it.
 ///
 /// # Errors
 /// The kernel's, where it would not say.
-pub(super) fn lacking(changes: &[Change]) -> io::Result<Option<&Change>> {
-    let socket = Netfilter::open()?;
+pub(super) fn lacking<'a>(
+    channel: &mut Channel,
+    changes: &'a [Change],
+) -> io::Result<Option<&'a Change>> {
     for change in changes {
         for element in &change.elements {
-            match socket
-                .ask(&request(change, std::slice::from_ref(element), GET_ELEMENTS, ACK), |_| {})
-            {
+            let request = request(change, std::slice::from_ref(element), GET_ELEMENTS, ACK);
+            match channel.with(|socket| socket.ask(&request, |_| {})) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(change)),
                 Err(error) => return Err(error),

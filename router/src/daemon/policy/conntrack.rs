@@ -11,7 +11,7 @@ use weft_policy::nft::Payload;
 
 use super::batch::octets;
 use super::netfilter::{
-    ACK, DUMP, Netfilter, Request, Subsystem, attributes, find, put, put_nested,
+    ACK, Channel, DUMP, Netfilter, Request, Subsystem, attributes, find, put, put_nested,
 };
 
 /// Messages and attributes of `linux/netfilter/nfnetlink_conntrack.h`.
@@ -73,18 +73,17 @@ impl Flow {
 ///
 /// # Errors
 /// The kernel's, as [`delete`] has them.
-pub(super) fn forget(addresses: &BTreeSet<IpAddr>) -> io::Result<()> {
-    let few = addresses.len() <= FEW;
-    if few && let Ok(socket) = Netfilter::open() {
-        let all: Result<(), _> =
-            addresses.iter().try_for_each(|address| forget_one(&socket, *address));
+pub(super) fn forget(channel: &mut Channel, addresses: &BTreeSet<IpAddr>) -> io::Result<()> {
+    if addresses.len() <= FEW {
+        let all = channel
+            .with(|socket| addresses.iter().try_for_each(|address| forget_one(socket, *address)));
         // An older kernel takes the addresses for the name of one flow, which lacks its protocol, and
         // refuses.
         if all.is_ok() {
             return Ok(());
         }
     }
-    delete(|flow| flow.concerns(addresses)).map(drop)
+    delete(channel, |flow| flow.concerns(addresses)).map(drop)
 }
 
 /// Has the kernel delete the flows one of whose addresses this is.
@@ -117,11 +116,11 @@ fn forget_one(socket: &Netfilter, address: IpAddr) -> io::Result<()> {
 ///
 /// # Errors
 /// The kernel's, where it would not list them or delete one. That one is gone meanwhile is none.
-pub(super) fn delete(doomed: impl Fn(&Flow) -> bool) -> io::Result<usize> {
-    let socket = Netfilter::open()?;
+pub(super) fn delete(channel: &mut Channel, doomed: impl Fn(&Flow) -> bool) -> io::Result<usize> {
     let mut flows = Vec::new();
-    socket.ask(&Request::new(Subsystem::Conntrack, GET, DUMP, 0, 0), |message| {
-        flows.extend(read(message).filter(|flow| doomed(flow)));
+    let all = Request::new(Subsystem::Conntrack, GET, DUMP, 0, 0);
+    channel.with(|socket| {
+        socket.ask(&all, |message| flows.extend(read(message).filter(|flow| doomed(flow))))
     })?;
     for flow in &flows {
         let family = if flow.source.is_ipv4() { AF_INET } else { AF_INET6 };
@@ -132,7 +131,7 @@ pub(super) fn delete(doomed: impl Fn(&Flow) -> bool) -> io::Result<usize> {
                 _ => request.attribute(*kind, value),
             };
         }
-        match socket.ask(&request, |_| {}) {
+        match channel.with(|socket| socket.ask(&request, |_| {})) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

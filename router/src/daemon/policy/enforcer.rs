@@ -194,12 +194,12 @@ impl Worker {
     /// Carries out the newest order.
     fn enforce(&mut self) {
         let Some((token, state)) = self.wanted.clone() else { return };
-        let before = watch::generation().ok().flatten();
+        let before = self.kernel.generation();
         let result = self.kernel.apply(&state).map_err(|error| error.to_string());
         self.failed = result.is_err();
         // More than one transaction: another may have come between, which the next look is to find.
         let own = |after: &u32| before.is_some_and(|before| after.wrapping_sub(before) <= 1);
-        self.generation = watch::generation().ok().flatten().filter(own);
+        self.generation = self.kernel.generation().filter(own);
         self.tell(PolicyEvent::Done { token, result });
     }
 
@@ -235,11 +235,9 @@ impl Worker {
     fn check(&mut self, mut rows: Vec<Attachment>, reply: oneshot::Sender<Vec<Attachment>>) {
         for row in rows.iter_mut().filter(|row| row.container != EXPOSED && row.fenced.is_none()) {
             let port = host_ifname(&row.container, &row.ifname);
-            row.unprotected = match self.kernel.standing().map(|given| given.lacking(&port)) {
-                None => Some("no rules stand".to_owned()),
-                Some(Ok(lacking)) => lacking,
-                Some(Err(error)) => Some(format!("cannot look whether the rules stand: {error}")),
-            };
+            row.unprotected = self.kernel.lacking(&port).unwrap_or_else(|error| {
+                Some(format!("cannot look whether the rules stand: {error}"))
+            });
         }
         let wrong = rows.iter().find_map(|row| row.unprotected.clone());
         // A caller that has gone away needs no answer.
@@ -251,17 +249,17 @@ impl Worker {
 
     /// What somebody else has done to the rules.
     fn wrong(&mut self) -> Option<String> {
-        let given = self.kernel.standing()?;
+        self.kernel.standing()?;
         if let Ok(off) = watch::bridge_settings()
             && let [first, ..] = off[..]
         {
             return Some(format!("somebody turned {first} off, packets passed by the policies"));
         }
-        let generation = watch::generation().ok().flatten();
+        let generation = self.kernel.generation();
         if generation.is_some() && generation == self.generation {
             return None;
         }
-        match watch::difference(given) {
+        match self.kernel.difference() {
             Ok(None) => {
                 self.generation = generation;
                 None

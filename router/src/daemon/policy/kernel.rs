@@ -11,6 +11,7 @@ use tracing::{debug, info};
 use weft_policy::nft::{Command, Elements, Fate, Packet, PacketState, Ruleset, Transaction};
 
 use super::drops::GROUP;
+use super::netfilter::Channel;
 use super::{PolicyError, PolicyState, Port, Standing, batch, conntrack, nft, ports, watch};
 
 /// The two tables as this daemon knows them to be.
@@ -21,6 +22,7 @@ pub(super) struct Kernel {
     cut: bool,
     /// Whether the kernel has a log for dropped packets.
     log: bool,
+    channel: Channel,
     /// What stands; None where that is not known, at the start or after a failure.
     standing: Option<Given>,
 }
@@ -33,27 +35,48 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// What the kernel lacks of the rules of a Pod's port; None where they stand.
-    pub(super) fn lacking(&self, port: &str) -> io::Result<Option<String>> {
+    fn lacking(&self, channel: &mut Channel, port: &str) -> io::Result<Option<String>> {
         let Some((name, rules)) = self.ports.get_key_value(port) else {
             return Ok(Some(format!("the port {port} is closed")));
         };
         let own = BTreeMap::from([(name.clone(), rules.clone())]);
         let mut elements = ports::changes(&BTreeMap::new(), &own).to_batch();
         elements.extend(batch::members_of(&self.ruleset, &rules.addresses));
-        let lacking = batch::lacking(&elements)?;
+        let lacking = batch::lacking(channel, &elements)?;
         Ok(lacking.map(|of| format!("{port} is missing in set {} of table {}", of.set, of.table)))
     }
 }
 
 impl Kernel {
     pub(super) fn new(bridge: String, cut: bool, log: bool) -> Self {
-        Self { bridge, cut, log, standing: None }
+        Self { bridge, cut, log, channel: Channel::default(), standing: None }
     }
 
     /// What the kernel was given, where that is known.
     pub(super) fn standing(&self) -> Option<&Given> {
         self.standing.as_ref()
+    }
+
+    /// What the kernel lacks of the rules of a Pod's port; None where they stand.
+    pub(super) fn lacking(&mut self, port: &str) -> io::Result<Option<String>> {
+        match &self.standing {
+            None => Ok(Some("no rules stand".to_owned())),
+            Some(given) => given.lacking(&mut self.channel, port),
+        }
+    }
+
+    /// The number of transactions that the namespace's nftables have seen, where the kernel tells.
+    pub(super) fn generation(&mut self) -> Option<u32> {
+        watch::generation(&mut self.channel).ok().flatten()
+    }
+
+    /// What the tables lack or have too much; None where they are as they were given, or where that
+    /// is not known.
+    pub(super) fn difference(&mut self) -> io::Result<Option<String>> {
+        match &self.standing {
+            None => Ok(None),
+            Some(given) => watch::difference(&mut self.channel, given),
+        }
     }
 
     /// Has the tables made anew the next time, as one transaction.
@@ -73,7 +96,10 @@ impl Kernel {
         let known = self.standing.take();
         let transaction = ruleset.transaction_from(known.as_ref().map(|given| &given.ruleset));
         match &known {
-            Some(given) => change(&transaction, &ports::changes(&given.ports, &state.ports))?,
+            Some(given) => {
+                let ports = ports::changes(&given.ports, &state.ports);
+                change(&mut self.channel, &transaction, &ports)?;
+            }
             None => {
                 nft::run_json(&transaction.to_json())?;
                 // Policies first: a port is opened only when they stand.
@@ -84,10 +110,10 @@ impl Kernel {
         let others = known.as_ref().map(|given| moved(&given.ports, &state.ports));
         let others = others.unwrap_or_default();
         if !others.is_empty() {
-            conntrack::forget(&others).map_err(PolicyError::Conntrack)?;
+            conntrack::forget(&mut self.channel, &others).map_err(PolicyError::Conntrack)?;
         }
         if self.cut && forbids(&transaction, &others) {
-            cut_flows(&ruleset, &self.bridge)?;
+            cut_flows(&mut self.channel, &ruleset, &self.bridge)?;
         }
         let isolated_pods = isolated(&ruleset, &state.cluster, local);
         self.standing = Some(Given { ruleset, ports: state.ports.clone() });
@@ -117,11 +143,15 @@ fn moved(before: &BTreeMap<String, Port>, after: &BTreeMap<String, Port>) -> BTr
 
 /// Makes the tables that stand others, as one transaction: by a message of our own where that is
 /// enough, by `nft` where it is not or the kernel did not take it.
-fn change(transaction: &Transaction, ports: &ports::Difference) -> Result<(), PolicyError> {
+fn change(
+    channel: &mut Channel,
+    transaction: &Transaction,
+    ports: &ports::Difference,
+) -> Result<(), PolicyError> {
     if let Some(mut changes) = batch::changes(transaction) {
         changes.extend(ports.to_batch());
         if batch::fits(&changes) {
-            match batch::run(&changes) {
+            match batch::run(channel, &changes) {
                 Ok(()) => return Ok(()),
                 Err(error) => debug!(%error, "the kernel did not take the elements, nft is asked"),
             }
@@ -170,7 +200,7 @@ fn forbids(transaction: &Transaction, forgotten: &BTreeSet<IpAddr>) -> bool {
 }
 
 /// Deletes the flows that the rules would not let open any more.
-fn cut_flows(ruleset: &Ruleset, bridge: &str) -> Result<(), PolicyError> {
+fn cut_flows(channel: &mut Channel, ruleset: &Ruleset, bridge: &str) -> Result<(), PolicyError> {
     let interfaces = getifaddrs().map_err(|errno| PolicyError::Conntrack(errno.into()))?;
     let own: BTreeSet<IpAddr> =
         interfaces.filter_map(|interface| ip_of(interface.address?)).collect();
@@ -187,7 +217,7 @@ fn cut_flows(ruleset: &Ruleset, bridge: &str) -> Result<(), PolicyError> {
         };
         !ends.iter().any(|end| own.contains(end)) && ruleset.run(&packet) == Fate::Dropped
     };
-    let deleted = conntrack::delete(forbidden).map_err(PolicyError::Conntrack)?;
+    let deleted = conntrack::delete(channel, forbidden).map_err(PolicyError::Conntrack)?;
     debug!(deleted, "flows that must not go on");
     Ok(())
 }

@@ -37,7 +37,9 @@ use std::net::IpAddr;
 use weft_cni_shim::wire::Mac;
 use weft_policy::Cluster;
 
+pub(in crate::daemon) use batch::{Change, run as change_sets};
 pub(in crate::daemon) use enforcer::{Enforcer, Options};
+pub(in crate::daemon) use netfilter::Channel;
 
 /// What a node is to enforce.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

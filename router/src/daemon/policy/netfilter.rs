@@ -91,6 +91,32 @@ pub(super) fn put_nested(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     put(bytes, kind | NESTED, value);
 }
 
+/// A way to netfilter that is kept: closing a socket to it waits until the kernel has done away with
+/// what transactions have removed, which takes one of its grace periods, 4 ms and more
+/// (`nft_rcv_nl_event` of Linux 6.18). Opened when it is first needed, in the namespace of the thread
+/// that needs it, and anew after a failure, of which more answers may be under way.
+#[derive(Default)]
+pub(in crate::daemon) struct Channel(Option<Netfilter>);
+
+impl Channel {
+    /// Lends the socket.
+    pub(super) fn with<T>(
+        &mut self,
+        job: impl FnOnce(&Netfilter) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let socket = self.0.take().map_or_else(Netfilter::open, Ok)?;
+        let outcome = job(&socket)?;
+        self.0 = Some(socket);
+        Ok(outcome)
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Channel").field(&self.0.is_some()).finish()
+    }
+}
+
 /// A socket to netfilter, of the namespace that it was opened in.
 pub(super) struct Netfilter(Socket);
 

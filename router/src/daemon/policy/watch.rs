@@ -1,13 +1,14 @@
 //! Whether the kernel still has what it was given. Others flush tables and turn settings off.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use serde_json::Value;
 use weft_policy::nft::Ruleset;
 
+use super::batch::{BRIDGE, INET};
 use super::kernel::Given;
-use super::netfilter::{ACK, Netfilter, Request, Subsystem, find};
-use super::{PolicyError, nft, ports};
+use super::netfilter::{ACK, Channel, DUMP, Request, Subsystem, find};
+use super::{PolicyError, ports};
 
 /// Have bridged packets pass the tables of the family `inet`, and conntrack.
 const SETTINGS: [&str; 2] = [
@@ -16,8 +17,25 @@ const SETTINGS: [&str; 2] = [
 ];
 
 /// Messages and attributes of `linux/netfilter/nf_tables.h`.
+const GET_TABLE: u8 = 1;
+const GET_CHAIN: u8 = 4;
+const GET_RULE: u8 = 7;
 const GET_GENERATION: u8 = 16;
 const GENERATION: u16 = 1;
+const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
+/// The flag of a table whose chains see nothing (`NFT_TABLE_F_DORMANT`).
+const DORMANT: u32 = 1;
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+
+/// How often a listing is repeated that others' transactions have disturbed.
+const READINGS: usize = 3;
+
+/// How many lines each chain of a table has.
+type Lines = BTreeMap<String, usize>;
 
 /// Turns on what has bridged packets pass our rules. Answers the settings that were off.
 pub(super) fn bridge_settings() -> Result<Vec<&'static str>, PolicyError> {
@@ -33,55 +51,97 @@ pub(super) fn bridge_settings() -> Result<Vec<&'static str>, PolicyError> {
 }
 
 /// The number of transactions that the namespace's nftables have seen.
-pub(super) fn generation() -> std::io::Result<Option<u32>> {
+pub(super) fn generation(channel: &mut Channel) -> io::Result<Option<u32>> {
     let mut generation = None;
     let request = Request::new(Subsystem::Tables, GET_GENERATION, ACK, 0, 0);
-    Netfilter::open()?.ask(&request, |message| {
-        let value = find(message, GENERATION).and_then(|value| value.first_chunk().copied());
-        generation = generation.or(value.map(u32::from_be_bytes));
+    channel.with(|socket| {
+        socket.ask(&request, |message| generation = generation.or(number(message, GENERATION)))
     })?;
     Ok(generation)
 }
 
 /// What the tables lack or have too much; None where they are as they were given. Elements of sets
 /// are not looked at.
-pub(super) fn difference(given: &Given) -> Result<Option<String>, PolicyError> {
+///
+/// # Errors
+/// The kernel's, where it would not list them.
+pub(super) fn difference(channel: &mut Channel, given: &Given) -> io::Result<Option<String>> {
     let (policy, port) = (weft_policy::nft::TABLE, ports::TABLE);
-    let Some(found) = nft::list("inet", policy)? else {
-        return Ok(Some(format!("table inet {policy} was removed")));
-    };
-    if let Some(what) = compare(&found, &expected(&given.ruleset)) {
-        return Ok(Some(format!("table inet {policy} was changed: {what}")));
+    let expected = [
+        ("inet", INET, policy, expected(&given.ruleset)),
+        ("bridge", BRIDGE, port, ports::lines()),
+    ];
+    let mut wrong = None;
+    for _ in 0..READINGS {
+        let before = generation(channel)?;
+        wrong = None;
+        for (family, number, table, expected) in &expected {
+            wrong = match list(channel, *number, table)? {
+                Err(why) => Some(format!("table {family} {table} {why}")),
+                Ok(found) => compare(&found, expected)
+                    .map(|what| format!("table {family} {table} was changed: {what}")),
+            };
+            if wrong.is_some() {
+                break;
+            }
+        }
+        // A transaction in the middle of a listing makes it one of two states.
+        if generation(channel)? == before {
+            break;
+        }
     }
-    let Some(found) = nft::list("bridge", port)? else {
-        return Ok(Some(format!("table bridge {port} was removed")));
+    Ok(wrong)
+}
+
+/// How many lines each chain of a table has; or why there is nothing to count.
+fn list(channel: &mut Channel, family: u8, table: &str) -> io::Result<Result<Lines, &'static str>> {
+    let name: Vec<u8> = table.bytes().chain([0]).collect();
+    let ask = |kind, flags, attribute| {
+        Request::new(Subsystem::Tables, kind, flags, family, 0).attribute(attribute, &name)
     };
-    let what = compare(&found, &ports::lines());
-    Ok(what.map(|what| format!("table bridge {port} was changed: {what}")))
+    let mut flags = None;
+    let found = channel.with(|socket| {
+        socket.ask(&ask(GET_TABLE, ACK, TABLE_NAME), |message| {
+            flags = flags.or(number(message, TABLE_FLAGS));
+        })
+    });
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err("was removed")),
+        outcome => outcome?,
+    }
+    if flags.is_some_and(|flags| flags & DORMANT != 0) {
+        return Ok(Err("was changed: it is switched off"));
+    }
+    let mut lines = Lines::new();
+    channel.with(|socket| {
+        socket.ask(&ask(GET_CHAIN, DUMP, CHAIN_TABLE), |message| {
+            // Older kernels list the chains of all tables.
+            if find(message, CHAIN_TABLE) == Some(&name)
+                && let Some(chain) = text(message, CHAIN_NAME)
+            {
+                lines.entry(chain).or_default();
+            }
+        })?;
+        socket.ask(&ask(GET_RULE, DUMP, RULE_TABLE), |message| {
+            if find(message, RULE_TABLE) == Some(&name)
+                && let Some(chain) = text(message, RULE_CHAIN)
+            {
+                *lines.entry(chain).or_default() += 1;
+            }
+        })
+    })?;
+    Ok(Ok(lines))
 }
 
 /// How many lines each chain has.
-fn expected(ruleset: &Ruleset) -> BTreeMap<String, usize> {
+fn expected(ruleset: &Ruleset) -> Lines {
     ruleset.chains.iter().map(|(name, lines)| (name.clone(), lines.len())).collect()
 }
 
-/// What differs between the listing of a table and the lines that its chains should have.
-fn compare(listing: &Value, expected: &BTreeMap<String, usize>) -> Option<String> {
-    let objects = listing["nftables"].as_array()?;
-    let mut found: BTreeMap<&str, usize> = BTreeMap::new();
-    for object in objects {
-        if let Some(name) = object["chain"]["name"].as_str() {
-            found.entry(name).or_default();
-        }
-        if let Some(chain) = object["rule"]["chain"].as_str() {
-            *found.entry(chain).or_default() += 1;
-        }
-        if object["table"].get("flags").is_some() {
-            return Some("it is switched off".to_owned());
-        }
-    }
+/// What differs between the lines that the chains of a table have and those that they should have.
+fn compare(found: &Lines, expected: &Lines) -> Option<String> {
     for (name, lines) in expected {
-        match found.get(name.as_str()) {
+        match found.get(name) {
             None => return Some(format!("chain {name} is gone")),
             Some(found) if found != lines => {
                 return Some(format!("chain {name} has {found} rules instead of {lines}"));
@@ -89,6 +149,16 @@ fn compare(listing: &Value, expected: &BTreeMap<String, usize>) -> Option<String
             Some(_) => {}
         }
     }
-    let more = found.keys().find(|name| !expected.contains_key(**name));
+    let more = found.keys().find(|name| !expected.contains_key(*name));
     more.map(|name| format!("chain {name} is not ours"))
+}
+
+fn number(message: &[u8], attribute: u16) -> Option<u32> {
+    find(message, attribute)?.first_chunk().copied().map(u32::from_be_bytes)
+}
+
+/// A name, which ends with a zero.
+fn text(message: &[u8], attribute: u16) -> Option<String> {
+    let (_, name) = find(message, attribute)?.split_last()?;
+    Some(String::from_utf8_lossy(name).into_owned())
 }

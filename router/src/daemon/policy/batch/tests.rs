@@ -109,15 +109,18 @@ fn the_kernel_takes_a_batch_as_it_takes_nft() {
         by(&second);
         (before, show())
     };
-    let ours = listed(&|transaction| run(&changes(transaction).unwrap()).unwrap());
+    let ours = listed(&|transaction| {
+        run(&mut Channel::default(), &changes(transaction).unwrap()).unwrap()
+    });
     let theirs =
         listed(&|transaction| super::super::nft::run_json(&transaction.to_json()).unwrap());
     assert_eq!(ours, theirs);
     assert!(ours.0.contains("fd00::1 . sctp . 8082") && ours.0.contains("10.32.0.1 : jump c"));
+    let mut channel = Channel::default();
     let there = changes(&Transaction { commands: second.commands[3..4].to_vec() }).unwrap();
-    assert_eq!(lacking(&there).unwrap(), None);
+    assert_eq!(lacking(&mut channel, &there).unwrap(), None);
     let gone = changes(&Transaction { commands: vec![add("p6", ports(v6, 8080))] }).unwrap();
-    assert_eq!(lacking(&gone).unwrap(), gone.first());
+    assert_eq!(lacking(&mut channel, &gone).unwrap(), gone.first());
     assert!(ours.1.contains("10.32.0.1 : jump d") && ours.1.contains("10.33.0.255"));
 
     // All or nothing: the last change cannot be made, so the first is not.
@@ -127,9 +130,15 @@ fn the_kernel_takes_a_batch_as_it_takes_nft() {
             add("none", addresses(&[ADDRESS])),
         ],
     };
-    assert_eq!(run(&changes(&bad).unwrap()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(
+        run(&mut channel, &changes(&bad).unwrap()).unwrap_err().kind(),
+        io::ErrorKind::NotFound
+    );
     let bad = Transaction { commands: bad.commands.into_iter().rev().collect() };
-    assert_eq!(run(&changes(&bad).unwrap()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(
+        run(&mut channel, &changes(&bad).unwrap()).unwrap_err().kind(),
+        io::ErrorKind::NotFound
+    );
     assert_eq!(show(), theirs.1);
 }
 
