@@ -142,13 +142,20 @@ async fn create(
     namespace: &Namespace,
     bridge: u32,
 ) -> Result<(), WireError> {
+    // One queue at each end is what a veth uses unless told otherwise. One that is made with more, as
+    // without a word about it, has the others taken away again, each time for a grace period of the
+    // kernel's (`veth_init_queues` of Linux 6.18).
     let inside = LinkMessageBuilder::<LinkUnspec>::new()
+        .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+        .append_extra_attribute(LinkAttribute::NumRxQueues(1))
         .name(plan.ifname.clone())
         .address(plan.mac.0.to_vec())
         .mtu(plan.mtu)
         .setns_by_fd(namespace.raw_fd())
         .build();
     let pair = LinkMessageBuilder::<LinkVeth>::new(&plan.host_ifname, &plan.ifname)
+        .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+        .append_extra_attribute(LinkAttribute::NumRxQueues(1))
         .set_info_data(InfoData::Veth(InfoVeth::Peer(inside)))
         .mtu(plan.mtu)
         .controller(bridge)
