@@ -18,6 +18,7 @@ def arguments():
     parser.add_argument("--socket", required=True)
     parser.add_argument("--prefix", required=True, help="of the namespaces")
     parser.add_argument("--state", required=True, help="a folder for host-local")
+    parser.add_argument("--out", required=True, help="the file for the figures, in JSON")
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--parallel", type=int, default=100)
     return parser.parse_args()
@@ -96,29 +97,29 @@ def parallel(given, plugin):
     return outcomes
 
 
+def figures(given, all_plugins):
+    """For each plugin and verb: percentiles of calls one after the other, and of many at once how long, and what failed."""
+    found = {}
+    for name, verbs in sequential(given, all_plugins).items():
+        found[name] = {verb: {**{f"p{part}_ms": percentile(times, part) for part in (50, 90, 99)}, "max_ms": max(times)}
+                       for verb, times in verbs.items()}
+    for name, plugin in all_plugins.items():
+        for verb, (took, errors) in parallel(given, plugin).items():
+            found[name][verb] |= {"parallel_ms": took, "parallel_errors": errors}
+    return found
+
+
 def main():
     given = arguments()
-    all_plugins = plugins(given)
     for number in range(given.parallel):
         subprocess.run(["ip", "netns", "add", f"{given.prefix}-{number}"], check=True)
-    times = sequential(given, all_plugins)
-    print(f"\nMilliseconds a call, {given.rounds} calls each, one after the other, the plugins in changing order")
-    print(f"  {'':20} {'ADD p50':>9} {'p90':>7} {'p99':>7} {'max':>7}   {'DEL p50':>9} {'p99':>7}")
-    for name, verbs in times.items():
-        add, delete = verbs["ADD"], verbs["DEL"]
-        print(f"  {name:20} {percentile(add, 50):9.2f} {percentile(add, 90):7.2f} {percentile(add, 99):7.2f} {max(add):7.2f}"
-              f"   {percentile(delete, 50):9.2f} {percentile(delete, 99):7.2f}")
-    print(f"\n{given.parallel} calls at once: milliseconds until the last one is done, and how many failed")
-    failed = 0
-    for name, plugin in all_plugins.items():
-        outcomes = parallel(given, plugin)
-        print(f"  {name:20}" + "".join(f"  {verb} {took:8.0f} ms, {len(errors)} failed"
-                                       for verb, (took, errors) in outcomes.items()))
-        for _, errors in outcomes.values():
-            failed += len(errors) if name.startswith("weft") else 0
-            for error in errors[:1]:
-                print(f"    {error}")
-    raise SystemExit(1 if failed else 0)
+    plugin_figures = figures(given, plugins(given))
+    with open(given.out, "w", encoding="utf-8") as file:
+        json.dump({"rounds": given.rounds, "parallel": given.parallel, "plugins": plugin_figures}, file)
+    for name, verbs in plugin_figures.items():
+        for verb in verbs.values():
+            if name.startswith("weft") and verb["parallel_errors"]:
+                raise SystemExit(f"{name}: {len(verb['parallel_errors'])} failed at once: {verb['parallel_errors'][0]}")
 
 
 main()
