@@ -65,6 +65,9 @@ fn two_pods_on_one_bridge_reach_each_other() {
         assert!(port.contains(part), "{part}: {port}");
     }
     assert!(!host.ip(&["addr", "show", &first.host_ifname]).contains("inet6"));
+    for end in [port, one.ip(&["-d", "link", "show", "eth0"])] {
+        assert!(end.contains("numtxqueues 1 numrxqueues 1 "), "more are taken away again: {end}");
+    }
     let table = host.exec("bridge", &["fdb", "show", "br", "weft"]);
     assert!(
         table.contains(&format!("0a:58:0a:20:00:01 dev {} master weft static", first.host_ifname)),

@@ -20,6 +20,8 @@
 //! | `batch` | elements of sets, put in and taken out |
 //! | `nft`, `netfilter` | the two ways to the kernel |
 
+#[cfg(test)]
+mod alone;
 mod batch;
 mod conntrack;
 mod count;

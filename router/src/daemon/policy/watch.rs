@@ -162,3 +162,51 @@ fn text(message: &[u8], attribute: u16) -> Option<String> {
     let (_, name) = find(message, attribute)?.split_last()?;
     Some(String::from_utf8_lossy(name).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::alone::in_own_namespace;
+    use super::super::kernel::Kernel;
+    use super::super::{PolicyState, nft};
+
+    #[test]
+    fn whatever_is_done_to_the_tables_is_named() {
+        if !in_own_namespace("watch::tests::whatever_is_done_to_the_tables_is_named") {
+            return;
+        }
+        let mut kernel = Kernel::new("weft".to_owned(), false, false);
+        let cases = [
+            (
+                "add table inet weft-policy { flags dormant; }",
+                "table inet weft-policy was changed: it is switched off",
+            ),
+            (
+                "flush chain bridge weft-port check_arp",
+                "table bridge weft-port was changed: chain check_arp has 0 rules instead of 6",
+            ),
+            (
+                "insert rule bridge weft-port check accept",
+                "table bridge weft-port was changed: chain check has 19 rules instead of 18",
+            ),
+            (
+                "delete chain bridge weft-port to_pods",
+                "table bridge weft-port was changed: chain to_pods is gone",
+            ),
+            (
+                "add chain inet weft-policy more",
+                "table inet weft-policy was changed: chain more is not ours",
+            ),
+            ("delete table inet weft-policy", "table inet weft-policy was removed"),
+            ("delete table bridge weft-port", "table bridge weft-port was removed"),
+        ];
+        for (command, said) in cases {
+            kernel.doubt();
+            kernel.apply(&PolicyState::default()).unwrap();
+            // A table of others is nobody's business.
+            nft::run_script("table inet other { chain more { accept; }; }").unwrap();
+            assert_eq!(kernel.difference().unwrap(), None, "{command}");
+            nft::run_script(command).unwrap();
+            assert_eq!(kernel.difference().unwrap().as_deref(), Some(said), "{command}");
+        }
+    }
+}

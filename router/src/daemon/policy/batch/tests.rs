@@ -1,3 +1,4 @@
+use super::super::alone::in_own_namespace;
 use super::*;
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 32, 0, 1));
@@ -43,23 +44,10 @@ fn what_is_not_elements_alone_is_for_nft() {
 }
 
 /// What the kernel has after a batch, as `nft` shows it, is what `nft` itself would have made of the
-/// same transaction. Reads its part from the environment: the test runs itself in a namespace.
+/// same transaction.
 #[test]
 fn the_kernel_takes_a_batch_as_it_takes_nft() {
-    const PART: &str = "WEFT_BATCH_PART";
-    if std::env::var_os(PART).is_none() {
-        let name = "daemon::policy::batch::tests::the_kernel_takes_a_batch_as_it_takes_nft";
-        let output = std::process::Command::new("unshare")
-            .args(["-n", "--"])
-            .arg(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--nocapture"])
-            .env(PART, "1")
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success(), "this needs root, nft and unshare: {said}");
-        assert!(said.contains("1 passed"), "{said}");
+    if !in_own_namespace("batch::tests::the_kernel_takes_a_batch_as_it_takes_nft") {
         return;
     }
 
