@@ -56,6 +56,17 @@ check_licences() {
     say "the licences of all dependencies are permissive"
 }
 
+# run_kubernetes: Weft as the network of a real cluster. The lab goes whatever comes of it.
+run_kubernetes() {
+    local result=0
+    cargo build --locked --quiet -p weft-router -p weft-cni-shim
+    WEFT_BIN_DIR=$(target_dir)/debug
+    export WEFT_BIN_DIR
+    if "$WEFT_REPO/scripts/kube-lab" up; then "$WEFT_REPO/scripts/kube-lab" check || result=1; else result=1; fi
+    "$WEFT_REPO/scripts/kube-lab" down || result=1
+    return "$result"
+}
+
 # run_tests: all tests of the workspace; sets TEST_SUMMARY to the sum of cargo's result lines.
 run_tests() {
     local log status=0

@@ -19,6 +19,11 @@ runc runc
 podman podman
 /usr/lib/cni/bridge containernetworking-plugins
 iptables iptables
+nc.openbsd netcat-openbsd
+openssl openssl
+dash dash
+flock util-linux
+python3 python3
 tc iproute2
 cc gcc
 valgrind valgrind

@@ -465,6 +465,18 @@ pub(super) struct SetupCniArgs {
     /// Where the runtime looks for configurations
     #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub(super) conf_dir: PathBuf,
+    /// Whether what Pods send out of the mesh leaves under the address of their host
+    #[arg(long, value_name = "WHAT", default_value = "on")]
+    pub(super) ip_masq: Switch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    /// It is done
+    On,
+    /// It is not done
+    Off,
 }
 
 #[derive(Debug, Args)]

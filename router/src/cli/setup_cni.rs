@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use weft_api::path::DEFAULT_SOCKET;
 use weft_cni_shim::client::Client;
 
-use super::args::SetupCniArgs;
+use super::args::{SetupCniArgs, Switch};
 use super::{Failure, block_on, output};
 
 /// The conflist. It sorts before those of most others, and runtimes take the first.
@@ -46,7 +46,7 @@ fn install(client: &Client, args: &SetupCniArgs) -> Result<Vec<String>, Failure>
     block_on(await_ready(client))?;
     let socket = client.socket();
     let socket = (socket != Path::new(DEFAULT_SOCKET)).then_some(socket);
-    let list = conflist(socket, args.bin_dir.join("portmap").exists());
+    let list = conflist(socket, args.bin_dir.join("portmap").exists(), args.ip_masq);
     let mut text = serde_json::to_string_pretty(&list)
         .map_err(|e| Failure::Failed(format!("cannot write JSON: {e}")))?;
     text.push('\n');
@@ -56,12 +56,12 @@ fn install(client: &Client, args: &SetupCniArgs) -> Result<Vec<String>, Failure>
     Ok(done)
 }
 
-/// The network for a runtime: the way out masqueraded, Services from inside, ports of the host where
+/// The network for a runtime: the way out masqueraded unless told otherwise, Services from inside, ports of the host where
 /// the plugin for them is there.
-fn conflist(socket: Option<&Path>, portmap: bool) -> Value {
+fn conflist(socket: Option<&Path>, portmap: bool, ip_masq: Switch) -> Value {
     let mut ours = json!({
         "type": "weft-net",
-        "ipMasq": true,
+        "ipMasq": ip_masq == Switch::On,
         "hairpinMode": true,
         "capabilities": {"ips": true},
     });
@@ -142,10 +142,12 @@ mod tests {
 
     #[test]
     fn the_conflist_names_the_socket_and_portmap_where_they_matter() {
-        let plain = conflist(None, false);
+        let plain = conflist(None, false, Switch::Off);
+        assert_eq!(plain["plugins"][0]["ipMasq"], false);
         assert_eq!(plain["plugins"].as_array().map(Vec::len), Some(1));
         assert_eq!(plain["plugins"][0].get("socket"), None);
-        let list = conflist(Some(Path::new("/tmp/w.sock")), true);
+        let list = conflist(Some(Path::new("/tmp/w.sock")), true, Switch::On);
+        assert_eq!(list["plugins"][0]["ipMasq"], true);
         assert_eq!(list["plugins"][0]["socket"], "/tmp/w.sock");
         assert_eq!(list["plugins"][1]["type"], "portmap");
     }

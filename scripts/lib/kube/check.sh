@@ -1,0 +1,161 @@
+# shellcheck shell=bash
+# The Pod network that Kubernetes expects, item by item, on the standing lab.
+
+readonly KUBE_CHECK_NAMESPACE=weft-check
+KUBE_PASSED=0
+KUBE_FAILED=0
+
+# check WHAT COMMAND...: runs one check; says what came out.
+check() {
+    local what=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        printf 'ok    %s\n' "$what"
+        KUBE_PASSED=$((KUBE_PASSED + 1))
+    else
+        printf 'FAIL  %s\n' "$what"
+        tail -n 8 <<<"$output" | sed 's/^/      /'
+        KUBE_FAILED=$((KUBE_FAILED + 1))
+    fi
+}
+
+in_check() { kubectl --namespace "$KUBE_CHECK_NAMESPACE" "$@"; }
+
+# pod_run POD COMMAND...
+pod_run() {
+    local pod=$1
+    shift
+    in_check exec "$pod" -- "$@"
+}
+
+pod_address() { in_check get pod "$1" -o jsonpath='{.status.podIP}'; }
+service_address() { in_check get service "$1" -o jsonpath='{.spec.clusterIP}'; }
+
+# is EXPECTED COMMAND...: what a command prints.
+is() {
+    local expected=$1 found
+    shift
+    found=$("$@") || return 1
+    [[ $found == "$expected" ]] || { printf 'expected %s, found %s\n' "$expected" "$found" && return 1; }
+}
+
+# An address that a server has seen, without the port.
+seen_by() { "$@" | sed 's/:[0-9]*$//'; }
+fetch=(curl --silent --show-error --fail --max-time 5)
+
+# check_pod NAME NODE [JSON]: a Pod that serves HTTP on 8080; JSON is merged into its spec.
+check_pod() {
+    jq -n --arg name "$1" --arg node "$2" --arg image "$KUBE_AGNHOST_IMAGE" --argjson more "${3:-{\}}" '{
+        apiVersion: "v1", kind: "Pod", metadata: {name: $name, labels: {pod: $name}},
+        spec: ({nodeName: $node, terminationGracePeriodSeconds: 1, containers: [{
+            name: "agnhost", image: $image, args: ["netexec", "--http-port=8080", "--udp-port=-1"],
+            ports: [{containerPort: 8080} + ($more.port // {})],
+            readinessProbe: {httpGet: {path: "/", port: 8080}, periodSeconds: 1, failureThreshold: 60}}]} + ($more.spec // {}))}'
+}
+
+# check_service NAME POD [TYPE]
+check_service() {
+    jq -n --arg name "$1" --arg pod "$2" --arg type "${3:-ClusterIP}" '{apiVersion: "v1", kind: "Service",
+        metadata: {$name}, spec: {$type, selector: {$pod}, ports: [{port: 80, targetPort: 8080}]}}'
+}
+
+kube_check_objects() {
+    check_pod one kn1
+    check_pod two kn2
+    check_pod near kn1
+    check_pod hostport kn1 '{"port": {"hostPort": 9090}}'
+    check_pod hostnetwork kn2 '{"spec": {"hostNetwork": true}}'
+    check_service one one
+    check_service two two NodePort
+}
+
+kube_check() {
+    local started=$SECONDS one two near port
+    find_binaries
+    kubectl delete namespace "$KUBE_CHECK_NAMESPACE" --ignore-not-found --timeout=120s >/dev/null
+    kubectl create namespace "$KUBE_CHECK_NAMESPACE" >/dev/null
+    # Pods are refused before their account is there.
+    wait_until 30 in_check get serviceaccount default || die "the namespace gets no service account"
+    kube_check_objects | in_check apply -f - >/dev/null
+    check 'kubelets reach their Pods (probes): all become Ready' in_check wait --for=condition=Ready pod --all --timeout=120s
+    one=$(pod_address one) two=$(pod_address two) near=$(pod_address near)
+    check 'every Pod has an address of the range, and its own' different "$one" "$two" "$near" "$(pod_address hostport)"
+    check 'a Pod sees its address as the API has it' grep -qw "$one" <(pod_run one ip -4 address show dev eth0)
+    check 'Pod to Pod, same node, source kept' is "$near" seen_by pod_run near "${fetch[@]}" "http://$one:8080/clientip"
+    check 'Pod to Pod, other node, source kept' is "$two" seen_by pod_run two "${fetch[@]}" "http://$one:8080/clientip"
+    check 'node to its own Pod' kube_on kn1 "${fetch[@]}" "http://$one:8080/"
+    check "node to a Pod of the other node" kube_on kn1 "${fetch[@]}" "http://$two:8080/"
+    check 'Pod to its own node' pod_run one "${fetch[@]}" -k "https://$(kube_node_address kn1):10250/healthz" -o /dev/null -w '' --no-fail
+    check 'Pod to a hostNetwork Pod of the other node' pod_run one "${fetch[@]}" "http://$(kube_node_address kn2):8080/"
+    check 'hostNetwork Pod to a Pod of the other node' pod_run hostnetwork "${fetch[@]}" "http://$one:8080/"
+    check 'Pod to ClusterIP, backend on the same node, source kept' \
+        is "$near" seen_by pod_run near "${fetch[@]}" "http://$(service_address one)/clientip"
+    check 'Pod to ClusterIP, backend on the other node, source kept' \
+        is "$one" seen_by pod_run one "${fetch[@]}" "http://$(service_address two)/clientip"
+    check 'Pod to itself by its ClusterIP (hairpin)' pod_run one "${fetch[@]}" "http://$(service_address one)/"
+    check 'Pod to the API server by its Service' pod_run one "${fetch[@]}" -k https://10.96.0.1/version -o /dev/null
+    check 'node to ClusterIP' kube_on kn1 "${fetch[@]}" "http://$(service_address two)/"
+    port=$(in_check get service two -o jsonpath='{.spec.ports[0].nodePort}')
+    check 'outside to NodePort, backend on the node' kube_control "${fetch[@]}" "http://$(kube_node_address kn2):$port/"
+    check 'outside to NodePort, backend on the other node' kube_control "${fetch[@]}" "http://$(kube_node_address kn1):$port/"
+    check 'hostPort from outside' kube_control "${fetch[@]}" "http://$(kube_node_address kn1):9090/"
+    check 'hostPort from a Pod of the other node' pod_run two "${fetch[@]}" "http://$(kube_node_address kn1):9090/"
+    check 'hostPort from a Pod of the same node' pod_run one "${fetch[@]}" "http://$(kube_node_address kn1):9090/"
+    check 'hostPort from its own Pod (hairpin)' pod_run hostport "${fetch[@]}" "http://$(kube_node_address kn1):9090/"
+    check 'Pod to outside leaves under the address of its node' kube_check_masquerade
+    check 'exec and logs' grep -q . <(in_check logs one --tail=1)
+    check 'port-forward' kube_check_forward
+    check 'a rollout of Weft loses nothing between Pods of one node' kube_check_rollout "$near" one
+    check 'Pods after the rollout: other node' pod_run two "${fetch[@]}" "http://$one:8080/"
+    check 'a deleted Pod gives its address back' kube_check_deleted near "$near"
+    kubectl delete namespace "$KUBE_CHECK_NAMESPACE" --timeout=120s >/dev/null
+    printf '\n%s passed, %s failed (in %s s)\n' "$KUBE_PASSED" "$KUBE_FAILED" $((SECONDS - started))
+    ((KUBE_FAILED == 0))
+}
+
+# different ADDRESS...: all in the range of the Pods and no two the same.
+different() {
+    local address
+    for address in "$@"; do
+        [[ $address =~ ^10\.(3[2-9]|4[0-7])\. ]] || { say "$address is not of $KUBE_POD_RANGE" && return 1; }
+    done
+    [[ -z $(printf '%s\n' "$@" | sort | uniq -d) ]] || { say "twice: $*" && return 1; }
+}
+
+kube_check_masquerade() {
+    kube_start outside nsenter --net="/run/netns/$KUBE_SWITCH" -- "$(kube_bin)/agnhost" netexec --http-port=9099 --udp-port=-1
+    wait_until 20 kube_control "${fetch[@]}" "http://$KUBE_CONTROL_ADDRESS:9099/" || return 1
+    is "$(kube_node_address kn1)" seen_by pod_run one "${fetch[@]}" "http://$KUBE_CONTROL_ADDRESS:9099/clientip"
+    local result=$?
+    stop_process "$(kube_pid outside)" TERM 5
+    return "$result"
+}
+
+kube_check_forward() {
+    local result=0
+    kube_start forward nsenter --net="/run/netns/$KUBE_SWITCH" -- "$(kube_bin)/kubectl" --kubeconfig "$KUBE_DIR/admin.kubeconfig" \
+        --namespace "$KUBE_CHECK_NAMESPACE" port-forward pod/two 9098:8080
+    wait_until 20 kube_control "${fetch[@]}" http://127.0.0.1:9098/ || result=1
+    stop_process "$(kube_pid forward)" TERM 5
+    return "$result"
+}
+
+# kube_check_rollout ADDRESS POD: pings every 100 ms from POD while the DaemonSet restarts.
+kube_check_rollout() {
+    local log=$KUBE_DIR/log/ping
+    pod_run "$2" ping -i 0.1 -w 40 -q "$1" >"$log" 2>&1 &
+    local pinger=$!
+    kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout restart daemonset/weft
+    kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout status daemonset/weft --timeout=120s || return 1
+    wait "$pinger" || true
+    cat "$log"
+    grep -q ' 0% packet loss' "$log"
+}
+
+# kube_check_deleted POD ADDRESS
+kube_check_deleted() {
+    in_check delete pod "$1" --timeout=60s || return 1
+    # shellcheck disable=SC2317
+    gone() { ! kube_weft kn1 ps | grep -qw "$1"; }
+    wait_until 10 gone "$2"
+}

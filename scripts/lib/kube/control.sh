@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# The control plane: etcd, API server, controller manager and scheduler beside the underlay's switch.
+
+kube_control_up() {
+    local bin
+    bin=$(kube_bin)
+    kube_start etcd nsenter --net="/run/netns/$KUBE_SWITCH" -- "$bin/etcd" -data-dir "$KUBE_DIR/etcd"
+    kube_start kube-apiserver nsenter --net="/run/netns/$KUBE_SWITCH" -- "$bin/kube-apiserver" \
+        --etcd-servers=http://127.0.0.1:2379 --advertise-address="$KUBE_CONTROL_ADDRESS" --secure-port=6443 \
+        --service-cluster-ip-range="$KUBE_SERVICE_RANGE" --authorization-mode=Node,RBAC \
+        --token-auth-file="$KUBE_DIR/pki/tokens.csv" --client-ca-file="$KUBE_DIR/pki/ca.crt" \
+        --tls-cert-file="$KUBE_DIR/pki/apiserver.crt" --tls-private-key-file="$KUBE_DIR/pki/apiserver.key" \
+        --kubelet-client-certificate="$KUBE_DIR/pki/apiserver-kubelet.crt" \
+        --kubelet-client-key="$KUBE_DIR/pki/apiserver-kubelet.key" \
+        --kubelet-certificate-authority="$KUBE_DIR/pki/ca.crt" --kubelet-preferred-address-types=InternalIP \
+        --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$KUBE_DIR/pki/accounts.key" \
+        --service-account-signing-key-file="$KUBE_DIR/pki/accounts.key" --allow-privileged=true \
+        --enable-priority-and-fairness=false
+    kube_wait 120 kube-apiserver kubectl get --raw /readyz
+    kube_start kube-controller-manager nsenter --net="/run/netns/$KUBE_SWITCH" -- "$bin/kube-controller-manager" \
+        --kubeconfig="$KUBE_DIR/admin.kubeconfig" --leader-elect=false --use-service-account-credentials=false \
+        --root-ca-file="$KUBE_DIR/pki/ca.crt" --service-account-private-key-file="$KUBE_DIR/pki/accounts.key" \
+        --allocate-node-cidrs=false --node-monitor-grace-period=60s --authentication-skip-lookup=true
+    kube_start kube-scheduler nsenter --net="/run/netns/$KUBE_SWITCH" -- "$bin/kube-scheduler" \
+        --kubeconfig="$KUBE_DIR/admin.kubeconfig" --leader-elect=false --authentication-skip-lookup=true
+}

@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# Weft on the lab's cluster, by the manifest as it is in deploy/.
+
+# kube_weft_up: the image, the Secret, the manifest with the lab's nodes as peers; waits until all nodes are Ready.
+kube_weft_up() {
+    local node peers=''
+    for node in "${KUBE_NODES[@]}"; do peers+=${peers:+,}$(kube_node_address "$node"); done
+    "$WEFT_BIN_DIR/weft" secret new >"$KUBE_DIR/secret"
+    kubectl --namespace "$KUBE_WEFT_NAMESPACE" create secret generic weft --from-file="secret=$KUBE_DIR/secret" >/dev/null
+    sed "s/^  peers: .*/  peers: \"$peers\"/" "$WEFT_REPO/deploy/kubernetes/weft.yaml" | kubectl apply -f - >/dev/null
+    if ! kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout status daemonset/weft --timeout=180s >/dev/null; then
+        kubectl --namespace "$KUBE_WEFT_NAMESPACE" describe pods --selector app.kubernetes.io/name=weft | tail -n 40 >&2
+        kubectl --namespace "$KUBE_WEFT_NAMESPACE" logs --selector app.kubernetes.io/name=weft --all-containers --prefix --tail 10 >&2 || true
+        die "weft does not become ready; 'scripts/kube-lab down' removes the lab"
+    fi
+    kubectl wait --for=condition=Ready nodes --all --timeout=60s >/dev/null ||
+        die "weft is ready and a node is not: scripts/kube-lab kubectl describe nodes"
+}
+
+# kube_weft NODE ARGUMENT...: the command line against the daemon of a node.
+kube_weft() {
+    local node=$1
+    shift
+    kube_on "$node" "$WEFT_BIN_DIR/weft" "$@"
+}
