@@ -105,7 +105,9 @@ kube_check() {
     check 'Pod to outside leaves under the address of its node' kube_check_masquerade
     check 'exec and logs' grep -q . <(in_check logs one --tail=1)
     check 'port-forward' kube_check_forward
-    check 'a rollout of Weft loses nothing between Pods of one node' kube_check_rollout "$near" one
+    check 'a policy holds, and goes again' kube_check_policy "$one"
+    check 'a rollout of Weft loses nothing between Pods of one node' kube_check_rollout "$near" "$two"
+    say "      meanwhile, to a Pod of the other node: $(grep -o '.*packet loss' "$KUBE_DIR/log/ping-far"), one each 0.1 s"
     check 'Pods after the rollout: other node' pod_run two "${fetch[@]}" "http://$one:8080/"
     check 'a deleted Pod gives its address back' kube_check_deleted near "$near"
     kubectl delete namespace "$KUBE_CHECK_NAMESPACE" --timeout=120s >/dev/null
@@ -140,16 +142,33 @@ kube_check_forward() {
     return "$result"
 }
 
-# kube_check_rollout ADDRESS POD: pings every 100 ms from POD while the DaemonSet restarts.
+# kube_check_policy ADDRESS: nobody may connect to Pods of the namespace; the node may, as its kubelet must.
+kube_check_policy() {
+    local policy=$KUBE_DIR/policy.json
+    jq -n --arg namespace "$KUBE_CHECK_NAMESPACE" '{apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy",
+        metadata: {name: "nobody", $namespace}, spec: {podSelector: {}, policyTypes: ["Ingress"]}}' >"$policy"
+    kube_weft kn2 policy apply -f "$policy" || return 1
+    # shellcheck disable=SC2317
+    refused() { ! pod_run "$1" "${fetch[@]}" --max-time 1 "http://$2:8080/"; }
+    wait_until 20 refused two "$1" && wait_until 20 refused near "$1" || return 1
+    kube_on kn1 "${fetch[@]}" "http://$1:8080/" || return 1
+    kube_weft kn1 policy delete "$KUBE_CHECK_NAMESPACE/nobody" || return 1
+    wait_until 20 pod_run two "${fetch[@]}" "http://$1:8080/"
+}
+
+# kube_check_rollout NEAR FAR: the Pod `one` pings a Pod of its node, and one of the other, while the DaemonSet restarts.
 kube_check_rollout() {
-    local log=$KUBE_DIR/log/ping
-    pod_run "$2" ping -i 0.1 -w 40 -q "$1" >"$log" 2>&1 &
-    local pinger=$!
+    local near=$KUBE_DIR/log/ping-near pinger
+    pod_run one ping -i 0.1 -w 40 -q "$2" >"$KUBE_DIR/log/ping-far" 2>&1 &
+    pod_run one ping -i 0.1 -w 40 -q "$1" >"$near" 2>&1 &
+    pinger=$!
     kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout restart daemonset/weft
     kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout status daemonset/weft --timeout=120s || return 1
-    wait "$pinger" || true
-    cat "$log"
-    grep -q ' 0% packet loss' "$log"
+    # A rollout that outlasts the pings proves nothing.
+    kill -0 "$pinger" 2>/dev/null || { say 'the rollout took longer than 40 s' && return 1; }
+    wait || true
+    cat "$near"
+    grep -q ' 0% packet loss' "$near"
 }
 
 # kube_check_deleted POD ADDRESS
