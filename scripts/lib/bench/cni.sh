@@ -33,9 +33,9 @@ bench_cni() {
     if $commit; then out=$WEFT_REPO/docs/bench; else out=$(mktemp -d /tmp/weft-bench.XXXXXX); fi
     jq -n --slurpfile raw "$BENCH_WORK/raw.json" --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --argjson busy "$busy" \
         --arg cpu "$(awk -F ': ' '$1 ~ /^model name/ { print $2; exit }' /proc/cpuinfo)" \
-        --argjson cores "$(nproc)" --arg kernel "$(uname -r)" \
+        --argjson cores "$(nproc)" --arg kernel "$(uname -r)" --arg scheduling "$(chrt -p $$ | sed -n 's/.*policy: //p')" \
         --arg commit "$(git -C "$WEFT_REPO" describe --always --dirty 2>/dev/null || echo unknown)" \
-        '{date: $date, cpu: $cpu, cores: $cores, kernel: $kernel, commit: $commit, busy: $busy} + $raw[0]' >"$out/cni.json"
+        '{date: $date, cpu: $cpu, cores: $cores, kernel: $kernel, commit: $commit, busy: $busy, scheduling: $scheduling} + $raw[0]' >"$out/cni.json"
     # -B: no byte code is left in the tree.
     python3 -B "$BENCH_SCRIPTS/lib/bench/cni_page.py" "$out/cni.json" "$out/cni.md"
     cat "$out/cni.md"

@@ -13,7 +13,8 @@ def page(figures):
     lines = [
         "# What a Pod's interface costs", "",
         f"`scripts/bench cni`, {figures['date']}, {figures['cpu'] or 'unknown processor'}, {figures['cores']} processors,"
-        f" Linux {figures['kernel']}, commit {figures['commit']}; others kept the machine {figures['busy']:.0f} % busy."
+        f" Linux {figures['kernel']}, commit {figures['commit']}; others kept the machine {figures['busy']:.0f} % busy,"
+        f" plugins and daemon ran as {figures['scheduling']}."
         " Milliseconds from starting the plugin to its end, the daemon warm. Ratios carry over to other machines, figures do not.",
         "", f"## One call after the other, {figures['rounds']} of each, the plugins in changing order", "",
         row(["plugin", "ADD p50", "p90", "p99", "max", "DEL p50", "p90", "p99", "max"]),
