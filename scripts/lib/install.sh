@@ -25,6 +25,7 @@ dash dash
 flock util-linux
 python3 python3
 tc iproute2
+ethtool ethtool
 cc gcc
 valgrind valgrind
 '

@@ -1,5 +1,7 @@
 //! What `weft status --json` and its tables print.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// `weft status`.
@@ -184,6 +186,12 @@ pub struct Connection {
     pub loss_percent: Option<u8>,
     /// The last error and the time of the next attempt, or anything else worth a word.
     pub detail: Option<String>,
+    /// What the peer sent that no node should, by kind, since this daemon started.
+    #[serde(default)]
+    pub faults: BTreeMap<String, u64>,
+    /// For how many more seconds its gossip is not read, after too many of these.
+    #[serde(default)]
+    pub quarantine_s: Option<u64>,
 }
 
 /// A peer of `weft status peers`, this node too.

@@ -66,6 +66,22 @@ fn control(snapshot: &mut Snapshot, engine: &Engine, links: &Counters, now: Time
         "Frames of unknown types on control connections, passed over",
         get(&links.unknown_frames),
     );
+    snapshot.counters(
+        "peer_faults",
+        "What members sent that no node should",
+        "kind",
+        engine.conducts().totals(),
+    );
+    snapshot.gauge(
+        "peers_quarantined",
+        "Members whose gossip is not read for a while, after too many faults",
+        as_u64(engine.conducts().quarantined()),
+    );
+    snapshot.counter(
+        "gossip_ignored",
+        "Gossip messages of such members, passed over",
+        get(&links.messages_ignored),
+    );
     snapshot.counter(
         "admission_failures",
         "Handshakes that failed because the cluster secrets differ",
@@ -75,6 +91,16 @@ fn control(snapshot: &mut Snapshot, engine: &Engine, links: &Counters, now: Time
         "handshakes_refused",
         "Incoming connections refused because too many handshakes were under way",
         get(&links.handshakes_refused),
+    );
+    snapshot.counter(
+        "handshakes_validated",
+        "Incoming connections that had to show first that they own their address (QUIC Retry)",
+        get(&links.handshakes_validated),
+    );
+    snapshot.counter(
+        "handshakes_failed",
+        "Incoming connections that came to nothing for other reasons than the secret",
+        get(&links.handshakes_failed),
     );
     snapshot.counter(
         "rekeys",

@@ -19,7 +19,7 @@ use weft_gossip::{Time, Written};
 
 use super::api::{Call, Command, ControlSocket};
 use super::clock::Clock;
-use super::engine::{CallId, Engine, LinkInfo, Output, Reply, TRAFFIC_EVERY, Verdict};
+use super::engine::{CallId, Engine, Fault, LinkInfo, Output, Reply, TRAFFIC_EVERY, Verdict};
 use super::error::LaunchError;
 use super::host::{Bridge, CutDone, HostDone, Outbound, Scissors};
 use super::links::{LinkEvent, Links, NewLink};
@@ -152,9 +152,18 @@ impl Running {
             LinkEvent::Stranger { peer, address } => engine.handle_stranger(peer, address),
             LinkEvent::Message { id, bytes } => engine.handle_message(id, &bytes, now),
             LinkEvent::Rekey { id, bytes } => {
-                self.parts.links.handle_rekey(id, &bytes, now.since_start());
+                let wrong = self.parts.links.handle_rekey(id, &bytes, now.since_start());
+                if let Some(why) = wrong {
+                    engine.handle_fault(id, Fault::Rekey, &why, now);
+                }
             }
-            LinkEvent::Closed { id, reason } => {
+            LinkEvent::Mismatch { peer, address, why } => {
+                engine.handle_mismatch(peer, address, &why);
+            }
+            LinkEvent::Closed { id, reason, broken } => {
+                if broken {
+                    engine.handle_fault(id, Fault::Frame, &reason, now);
+                }
                 self.parts.links.closed(id);
                 engine.handle_closed(id, &reason, now);
             }
@@ -339,6 +348,7 @@ impl Running {
                 }
                 Output::Send { link, bytes } => links.send(link, bytes),
                 Output::Close { link, code } => links.close(link, code),
+                Output::Listen { link, listening } => links.listen(link, listening),
                 Output::Dial(endpoint) => links.dial(endpoint),
                 Output::Probe { peer, path, token, urgent } => {
                     // What does not go out gets no answer.

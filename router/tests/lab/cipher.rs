@@ -24,4 +24,13 @@ fn a_forced_cipher_is_used_or_the_refusal_says_why() {
         let why = "no common cipher: this node allows chacha20-poly1305, the peer aes-256-gcm";
         if text.contains(why) { Ok(()) } else { Err(text) }
     });
+    // The one who was dialled knows it, too.
+    eventually("warning at the first", PATIENCE, || {
+        let warnings = lab.status(1)?["warnings"].to_string();
+        let why = "cannot connect: no common cipher: this node allows aes-256-gcm, the peer chacha20-poly1305";
+        if warnings.contains(why) { Ok(()) } else { Err(warnings) }
+    });
+    let log = lab.log(1);
+    let said: Vec<_> = log.lines().filter(|line| line.contains("no common cipher")).collect();
+    assert!(said.len() == 1 && said[0].contains("WARN"), "{said:#?}");
 }

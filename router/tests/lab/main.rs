@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
-//! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`crash`], [`partition`], [`paths`], [`tunnel`], [`removal`],
+//! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`flood`], [`hostile`], [`crash`], [`partition`], [`paths`], [`shapes`], [`tunnel`], [`removal`],
 //! [`restart`], [`rekey`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
 //! not do: [`ports`], [`policies`], [`netpol`], [`statements`], the last two by what [`probe`] finds out.
@@ -23,8 +23,10 @@ mod crash;
 mod cri;
 mod cri_client;
 mod expose;
+mod flood;
 mod garbage;
 mod harness;
+mod hostile;
 mod mesh;
 mod neighbours;
 mod netpol;
@@ -41,6 +43,7 @@ mod restart;
 mod rings;
 mod rotate;
 mod secret;
+mod shapes;
 mod shutdown;
 mod starts;
 mod statements;

@@ -3,11 +3,12 @@
 
 readonly FAILOVER_TAG=benchfailover FAILOVER_HOSTS=5
 
-# bench_failover [--shape mesh|ring]... [--limit SECONDS]
+# bench_failover [--shape mesh|ring]... [--limit SECONDS] [--update-docs]
 bench_failover() {
-    local shapes=() limit=3 shape worst=0 failed=false
+    local shapes=() limit=3 shape worst=0 failed=false commit=false
     while (($#)); do
         case $1 in
+        --update-docs) commit=true ;;
         --shape | --limit)
             (($# >= 2)) || usage_error "$1 needs a value"
             if [[ $1 == --shape ]]; then
@@ -26,10 +27,13 @@ bench_failover() {
     ((${#shapes[@]})) || shapes=(mesh ring)
     prepare_lab clean_up_failover
     build_weft
+    busy=$(percent_busy)
+    : >"$BENCH_WORK/figures.jsonl"
     for shape in "${shapes[@]}"; do
         failover_in "$shape"
         if awk "BEGIN { exit !($worst > $limit) }"; then failed=true; fi
     done
+    failover_report "$commit"
     if $failed; then die "traffic stood still for more than $limit s"; fi
 }
 
@@ -48,6 +52,9 @@ failover_in() {
     for ((host = 1; host <= FAILOVER_HOSTS; host++)); do
         longest=$(failover_kill "$host")
         say "  h$host killed: $longest"
+        jq -nc --arg shape "$shape" --arg host "h$host" --arg line "$longest" '
+            ($line | capture("ping (?<ping>[0-9.]+), TCP (?<tcp>[0-9.]+)")) as $pause |
+            {shape: $shape, killed: $host, ping_s: ($pause.ping | tonumber), tcp_s: ($pause.tcp | tonumber)}' >>"$BENCH_WORK/figures.jsonl"
         worst=$(awk -v a="$worst" -v b="${longest##*worst }" 'BEGIN { print (a > b ? a : b) }')
         bench_lab "$FAILOVER_TAG" launch "$host" "h$((host % FAILOVER_HOSTS + 1))"
         failover_ready
@@ -99,6 +106,24 @@ failover_kill() {
     cat -- "$BENCH_WORK"/pause.* | awk '
         { if ($1 > ping) ping = $1; if ($2 > tcp) tcp = $2 }
         END { printf "ping %.2f, TCP %.2f, worst %.2f\n", ping, tcp, (ping > tcp ? ping : tcp) }'
+}
+
+# failover_report COMMIT: failover.json and failover.md, into docs/bench if COMMIT is true.
+failover_report() {
+    local out
+    if $1; then out=$WEFT_REPO/docs/bench; else out=$(mktemp -d /tmp/weft-bench.XXXXXX); fi
+    jq -n --slurpfile figures "$BENCH_WORK/figures.jsonl" --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" \
+        --arg cpu "$(awk -F ': ' '$1 ~ /^model name/ { print $2; exit }' /proc/cpuinfo)" --argjson cores "$(nproc)" \
+        --arg kernel "$(uname -r)" --argjson busy "$busy" --argjson limit "$limit" \
+        --arg commit "$(git -C "$WEFT_REPO" describe --always --dirty 2>/dev/null || echo unknown)" \
+        '{date: $date, cpu: $cpu, cores: $cores, kernel: $kernel, commit: $commit, busy_before_percent: $busy, limit_s: $limit, figures: $figures}' \
+        >"$out/failover.json"
+    jq -r '"# Pauses when a node dies\n\n`scripts/bench failover`, \(.date), \(.cpu), \(.cores) processors, Linux \(.kernel), commit \(.commit); others kept " +
+        "\(.busy_before_percent | round) % of the machine busy before. Each of five nodes is killed (SIGKILL) in turn, under traffic between all Pods of the others; " +
+        "the longest time without an answer, in seconds, over all pairs. Asked for: at most \(.limit_s) s.\n\n" +
+        "| shape | killed | ping | TCP |\n| --- | --- | --: | --: |\n" +
+        ([.figures[] | "| \(.shape) | \(.killed) | \(.ping_s) | \(.tcp_s) |"] | join("\n"))' "$out/failover.json" >"$out/failover.md"
+    say "Written to $out: failover.json failover.md"
 }
 
 clean_up_failover() {

@@ -131,6 +131,8 @@ pub(super) mod tests {
             loss_percent: None,
             rtt_us: Some(412),
             detail: None,
+            faults: Default::default(),
+            quarantine_s: None,
         }
     }
 
@@ -150,6 +152,8 @@ pub(super) mod tests {
             loss_percent: None,
             rtt_us: None,
             detail: detail.map(str::to_owned),
+            faults: Default::default(),
+            quarantine_s: None,
         }
     }
 

@@ -10,6 +10,7 @@
 //! they depend on was reported as done.
 
 mod attachments;
+mod conduct;
 mod explain;
 mod expose;
 mod fence;
@@ -45,6 +46,8 @@ use super::store::Kind;
 use crate::config::Tunnel;
 use attachments::Attachments;
 pub(super) use attachments::read_attachments;
+use conduct::Conducts;
+pub(super) use conduct::Fault;
 use expose::Exposure;
 pub(super) use expose::{HostState, refuse_own};
 pub(super) use fence::CutPort;
@@ -134,6 +137,7 @@ pub(super) struct Engine {
     /// Names the next probe.
     next_probe: u64,
     paths: Paths,
+    conducts: Conducts,
     tables_changed: bool,
     /// What stopped the data plane, if anything did.
     data_failure: Option<String>,
@@ -174,6 +178,7 @@ impl Engine {
             saving: Saving::new(restored.journal_bytes),
             next_probe: 0,
             paths: Paths::default(),
+            conducts: Conducts::default(),
             tables_changed: true,
             data_failure: None,
             settings,
@@ -205,7 +210,9 @@ impl Engine {
     /// When [`Engine::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let reset = self.resetting.as_ref().map(Resetting::next);
-        [self.node.poll_timeout(), self.connector.poll_timeout(), self.next_path_timeout(), reset]
+        let release = self.conducts.poll_timeout();
+        let path = self.next_path_timeout();
+        [self.node.poll_timeout(), self.connector.poll_timeout(), path, reset, release]
             .into_iter()
             .flatten()
             .min()
@@ -214,15 +221,17 @@ impl Engine {
     /// Lets time pass.
     pub(super) fn handle_timeout(&mut self, now: Time) {
         self.node.handle_timeout(now);
+        self.release_members(now);
         self.drive_paths(now);
         self.settle(now);
     }
 
     /// A gossip message came. What is wrong with it is counted by the node and closes nothing.
     pub(super) fn handle_message(&mut self, link: LinkId, bytes: &[u8], now: Time) {
-        if let Some(peer) = self.peers.of_link(link) {
-            if let Err(e) = self.node.handle_message(peer, bytes, now) {
-                tracing::debug!(peer = peer.short(), error = %e, "a bad gossip message");
+        let listening = |peer: &PeerName| !self.conducts.is_quarantined(*peer);
+        if let Some(peer) = self.peers.of_link(link).filter(listening) {
+            if let Err(error) = self.node.handle_message(peer, bytes, now) {
+                self.blame_message(peer, &error, now);
             }
             self.settle(now);
         }

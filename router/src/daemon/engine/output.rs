@@ -44,6 +44,8 @@ pub(in crate::daemon) enum Output {
     Send { link: LinkId, bytes: Vec<u8> },
     /// Close a link.
     Close { link: LinkId, code: VarInt },
+    /// Read the gossip of this link, or pass it over.
+    Listen { link: LinkId, listening: bool },
     /// Dial; then one of [`super::Engine::handle_admitted`] and
     /// [`super::Engine::handle_dial_failed`].
     Dial(Endpoint),

@@ -17,7 +17,7 @@ use crate::daemon::links::{LinkId, close_code, is_virtual};
 
 /// Strangers that were logged; beyond that none is, so that a flood of keys fills no log and no
 /// memory.
-const MAX_STRANGERS: usize = 1024;
+const MAX_STRANGERS: usize = 64;
 
 /// A connection that has been admitted.
 #[derive(Debug, Clone)]
@@ -98,6 +98,9 @@ pub(super) struct Peers {
     /// Why each target could not be connected last, so that a reason is logged once. Invariant: no
     /// more entries than there were ever targets.
     dial_errors: BTreeMap<String, String>,
+    /// Members that dialled this node, have no link to it, and cannot have one: where they are, and why. No
+    /// more than [`MAX_STRANGERS`].
+    mismatches: BTreeMap<PeerName, (SocketAddr, String)>,
 }
 
 impl Peers {
@@ -109,6 +112,7 @@ impl Peers {
             by_link: BTreeMap::new(),
             strangers: BTreeSet::new(),
             dial_errors: BTreeMap::new(),
+            mismatches: BTreeMap::new(),
         }
     }
 
@@ -195,6 +199,9 @@ impl Engine {
     }
 
     fn judge(&mut self, new: &LinkInfo, now: Time) -> Verdict {
+        if self.conducts.is_barred(new.peer) {
+            return Verdict::Decline(close_code::PROTOCOL);
+        }
         match self.peers.link_to(new.peer) {
             Some(standing) if !self.peers.prefers(standing, new) => {
                 // What was dialled leads to a peer that is connected: it is not dialled again.
@@ -245,6 +252,10 @@ impl Engine {
         if let Some(target) = target_of(new) {
             self.peers.dial_errors.remove(target);
         }
+        self.peers.mismatches.remove(&new.peer);
+        if self.conducts.is_quarantined(new.peer) {
+            self.set_listening(new.peer, false);
+        }
         self.connector.handle_connected(new.peer, new.address, target_of(new), now);
         // Nobody can dial a virtual address.
         let address = target.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
@@ -281,6 +292,31 @@ impl Engine {
                 "refused a node whose cluster secret differs; it is not logged again"
             );
         }
+    }
+
+    /// A member dialled, and there is no common ground. Logged once for each member and reason.
+    pub(in crate::daemon) fn handle_mismatch(
+        &mut self,
+        peer: PeerName,
+        address: SocketAddr,
+        why: &str,
+    ) {
+        let mismatches = &mut self.peers.mismatches;
+        if self.peers.links.contains_key(&peer)
+            || mismatches.get(&peer).is_some_and(|(_, known)| known == why)
+            || mismatches.len() >= MAX_STRANGERS
+        {
+            return;
+        }
+        mismatches.insert(peer, (address, why.to_owned()));
+        warn!(peer = self.title(peer), %address, why, "refused a member; it is not logged again");
+    }
+
+    /// What status says of members that were refused.
+    pub(super) fn mismatch_warnings(&self) -> impl Iterator<Item = String> {
+        self.peers.mismatches.iter().map(|(peer, (address, why))| {
+            format!("{} at {address} cannot connect: {why}", self.title(*peer))
+        })
     }
 
     /// A link ended.

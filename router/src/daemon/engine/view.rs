@@ -1,6 +1,6 @@
 //! What the engine tells of itself: the types of `weft status`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_api::status::{
@@ -85,6 +85,8 @@ impl Engine {
         warnings.extend(self.gateway_warning());
         warnings.extend(self.removal_warnings());
         warnings.extend(self.healing_warnings());
+        warnings.extend(self.mismatch_warnings());
+        warnings.extend(self.conduct_warnings(now));
         warnings
     }
 
@@ -97,6 +99,7 @@ impl Engine {
 
     fn connection(&self, peer: PeerName, link: &PeerLink, rtt: Rtt<'_>, now: Time) -> Connection {
         let relay = link.relay.as_ref().filter(|_| link.near().is_none());
+        let (faults, quarantine_s) = self.conducts().shown(peer, now);
         let near = link.near().unwrap_or(&link.direct);
         let quality = relay.map_or(near, |relay| &relay.monitor).quality();
         Connection {
@@ -120,7 +123,9 @@ impl Engine {
                 .or_else(|| rtt(link.id))
                 .and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
             loss_percent: quality.loss_percent(),
-            detail: detail(link, now),
+            detail: join([detail(link, now), blame(&faults, quarantine_s)]),
+            faults,
+            quarantine_s,
         }
     }
 
@@ -140,7 +145,6 @@ impl Engine {
                 (ConnectionState::Connecting, None)
             }
         };
-        let detail: Vec<String> = attempt.error.clone().into_iter().chain(when).collect();
         Connection {
             direction: Direction::Out,
             address: match &attempt.endpoint {
@@ -158,7 +162,9 @@ impl Engine {
             offload: None,
             rtt_us: None,
             loss_percent: None,
-            detail: (!detail.is_empty()).then(|| detail.join(", ")),
+            faults: BTreeMap::new(),
+            quarantine_s: None,
+            detail: join([attempt.error.clone(), when]),
         }
     }
 
@@ -256,6 +262,22 @@ fn detail(link: &PeerLink, now: Time) -> Option<String> {
         None if link.is_established() => Some("no direct path was found yet".to_owned()),
         None => Some("data packets get no answer: is UDP let through both ways?".to_owned()),
     }
+}
+
+/// What to say of a peer that sends what no node should.
+fn blame(faults: &BTreeMap<String, u64>, quarantine_s: Option<u64>) -> Option<String> {
+    let sum: u64 = faults.values().sum();
+    match quarantine_s {
+        Some(seconds) => Some(format!(
+            "it sends nonsense ({sum}): its gossip is not read for another {seconds} s"
+        )),
+        None => (sum > 0).then(|| format!("it sent nonsense ({sum})")),
+    }
+}
+
+fn join<const N: usize>(parts: [Option<String>; N]) -> Option<String> {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn direction(outbound: bool) -> Direction {

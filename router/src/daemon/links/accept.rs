@@ -25,6 +25,7 @@ pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) {
         if under_way >= VALIDATE_ABOVE && incoming.may_retry() {
             // It can only fail for callers that may not retry.
             let _ = incoming.retry();
+            Counters::add(&shared.counters.handshakes_validated, 1);
             continue;
         }
         match hall.clone().try_acquire_owned() {
@@ -59,7 +60,12 @@ async fn answer(incoming: Incoming, shared: Arc<Shared>, permit: OwnedSemaphoreP
             Counters::add(&shared.counters.admission_failures, 1);
             LinkEvent::Stranger { peer, address }
         }
+        // Only after both have proved that they know the secret.
+        Ok((Some(peer), Err(HandshakeError::Suite(e)))) => {
+            LinkEvent::Mismatch { peer, address, why: e.to_string() }
+        }
         Ok((_, Err(e))) | Err(e) => {
+            Counters::add(&shared.counters.handshakes_failed, 1);
             debug!(%address, error = %e, "an incoming connection failed");
             return;
         }

@@ -45,7 +45,11 @@ pub(super) fn bind(
 
     let tls = QuicServerConfig::try_from(weft_crypto::server_config(identity)?)?;
     let mut server = ServerConfig::with_crypto(Arc::new(tls));
-    server.transport_config(transport.clone());
+    server
+        .transport_config(transport.clone())
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
 
     let tls = QuicClientConfig::try_from(weft_crypto::client_config(identity)?)?;
     let mut client = ClientConfig::new(Arc::new(tls));
@@ -67,6 +71,12 @@ pub(super) fn bind(
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }
+
+/// Callers whose first packet was not looked at yet, and what may be kept of what they send meanwhile, bytes: of one,
+/// and of all. They are answered in microseconds; this is what a flood can make this node hold.
+const MAX_INCOMING: usize = 1024;
+const INCOMING_BYTES: u64 = 16 << 10;
+const INCOMING_BYTES_TOTAL: u64 = 4 << 20;
 
 /// Datagrams that wait for each connection's reader, or to be sent, bytes. What comes beyond takes the place of the
 /// oldest; what goes waits in a queue of packets. So small that the stream has its turn among them.

@@ -29,6 +29,9 @@ use super::hello::Hello;
 /// From the first packet to the hello, all of it.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long the hello to a peer without a common cipher may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Why a connection is closed, as QUIC application error codes. Frozen.
 pub(in crate::daemon) mod close_code {
     use quinn::VarInt;
@@ -253,7 +256,15 @@ async fn greet(
         (FrameType::Hello, Some(hello)) => hello,
         _ => return Err(HandshakeError::Protocol("no hello after the proof")),
     };
-    let suite = negotiate(local.offer, hello.offer)?;
+    let suite = match negotiate(local.offer, hello.offer) {
+        Ok(suite) => suite,
+        Err(error) => {
+            // What is under way would be lost with the connection, and the other side is to know why, too.
+            let _ = send.finish();
+            let _ = tokio::time::timeout(LAST_WORDS, send.stopped()).await;
+            return Err(error.into());
+        }
+    };
     let keys = SessionKeys::derive(&*export(connection, DATA_EXPORTER_LABEL)?, role);
     Ok(Admitted {
         peer,

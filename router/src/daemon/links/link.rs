@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::trace;
 use weft_crypto::{Epochs, Indices};
 use weft_dataplane::Tunnel;
@@ -24,6 +26,7 @@ const QUEUE: usize = 256;
 pub(super) struct Link {
     connection: Connection,
     queue: mpsc::Sender<(FrameType, Bytes)>,
+    deaf: Arc<AtomicBool>,
     /// The keys of the data path.
     pub(super) epochs: Epochs,
     /// The way of sealed packets into the connection.
@@ -45,14 +48,20 @@ impl Link {
         let (queue, messages) = mpsc::channel(QUEUE);
         tokio::spawn(write(send, messages, shared.counters.clone()));
         let tunnel = tunnel::start(&connection, shared.receiver.clone());
-        tokio::spawn(read(id, recv, connection.clone(), shared.clone()));
-        Self { connection, queue, epochs, tunnel }
+        let deaf = Arc::new(AtomicBool::new(false));
+        tokio::spawn(read(id, recv, connection.clone(), shared.clone(), deaf.clone()));
+        Self { connection, queue, deaf, epochs, tunnel }
     }
 
     pub(super) fn send(&self, kind: FrameType, bytes: Bytes, counters: &Counters) {
         if self.queue.try_send((kind, bytes)).is_err() {
             Counters::add(&counters.queue_drops, 1);
         }
+    }
+
+    /// Reads gossip from here on, or passes it over.
+    pub(super) fn listen(&self, listening: bool) {
+        self.deaf.store(!listening, Ordering::Relaxed);
     }
 
     pub(super) fn close(self, code: VarInt) {
@@ -87,9 +96,23 @@ async fn write(
     }
 }
 
-async fn read(id: LinkId, mut stream: RecvStream, connection: Connection, shared: Arc<Shared>) {
-    let reason = loop {
-        match frame::read(&mut stream, MAX_FRAME).await {
+async fn read(
+    id: LinkId,
+    mut stream: RecvStream,
+    connection: Connection,
+    shared: Arc<Shared>,
+    deaf: Arc<AtomicBool>,
+) {
+    let mut pace = Pace::default();
+    let (reason, broken) = loop {
+        let frame = frame::read(&mut stream, MAX_FRAME).await;
+        if let Ok((_, bytes)) = &frame {
+            pace.keep(bytes.len()).await;
+        }
+        match frame {
+            Ok((FrameType::Gossip, _)) if deaf.load(Ordering::Relaxed) => {
+                Counters::add(&shared.counters.messages_ignored, 1);
+            }
             Ok((FrameType::Gossip, bytes)) => {
                 Counters::add(&shared.counters.messages_in, 1);
                 Counters::add(&shared.counters.bytes_in, bytes.len());
@@ -108,16 +131,48 @@ async fn read(id: LinkId, mut stream: RecvStream, connection: Connection, shared
             }
             Ok((FrameType::Proof | FrameType::Hello, _)) => {
                 connection.close(close_code::PROTOCOL, b"");
-                break "the peer repeated the handshake".to_owned();
+                break ("the peer repeated the handshake".to_owned(), true);
             }
             Err(e) => {
                 connection.close(close_code::PROTOCOL, b"");
-                break describe(&e);
+                break (describe(&e), matches!(e, FrameError::Length { .. }));
             }
         }
     };
     // The receiver is gone only when the daemon stops.
-    let _ = shared.events.send(LinkEvent::Closed { id, reason }).await;
+    let _ = shared.events.send(LinkEvent::Closed { id, reason, broken }).await;
+}
+
+/// What one peer may make this node read: far above what gossip needs, even at a start with much to catch up, and far
+/// below what a core can check. Beyond it QUIC's flow control slows the peer down; nothing is lost.
+const MESSAGE_TIME: Duration = Duration::from_millis(1);
+const BYTES_PER_SECOND: u64 = 16 << 20;
+const BURST: Duration = Duration::from_secs(2);
+
+/// Keeps a peer to that pace (a leaky bucket, as the virtual scheduling algorithm of ITU-T I.371 has it).
+struct Pace {
+    /// When all that was read would have been read at the pace.
+    due: Instant,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { due: Instant::now() }
+    }
+}
+
+impl Pace {
+    /// Waits until a message of that many bytes is within the pace.
+    async fn keep(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let micros = bytes.saturating_mul(1_000_000) / BYTES_PER_SECOND;
+        let now = Instant::now();
+        self.due = self.due.max(now) + MESSAGE_TIME + Duration::from_micros(micros);
+        let ahead = self.due.saturating_duration_since(now);
+        if let Some(wait) = ahead.checked_sub(BURST) {
+            tokio::time::sleep(wait).await;
+        }
+    }
 }
 
 fn describe(error: &FrameError) -> String {

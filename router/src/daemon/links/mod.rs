@@ -76,12 +76,14 @@ pub(super) enum LinkEvent {
     DialFailed { endpoint: Endpoint, error: DialError },
     /// Somebody who does not know the secret tried to come in.
     Stranger { peer: PeerName, address: SocketAddr },
+    /// A member cannot be talked to for that reason.
+    Mismatch { peer: PeerName, address: SocketAddr, why: String },
     /// A gossip message came.
     Message { id: LinkId, bytes: Bytes },
     /// A message about new keys came.
     Rekey { id: LinkId, bytes: Bytes },
-    /// A link ended.
-    Closed { id: LinkId, reason: String },
+    /// A link ended; `broken` where the peer broke the framing.
+    Closed { id: LinkId, reason: String, broken: bool },
 }
 
 /// Frames on control connections since the start, for `/metrics`.
@@ -93,8 +95,11 @@ pub(super) struct Counters {
     pub(super) bytes_out: AtomicU64,
     pub(super) queue_drops: AtomicU64,
     pub(super) unknown_frames: AtomicU64,
+    pub(super) messages_ignored: AtomicU64,
     pub(super) admission_failures: AtomicU64,
     pub(super) handshakes_refused: AtomicU64,
+    pub(super) handshakes_validated: AtomicU64,
+    pub(super) handshakes_failed: AtomicU64,
     pub(super) rekeys: AtomicU64,
     pub(super) rekeys_refused: AtomicU64,
     pub(super) sessions_expired: AtomicU64,
@@ -215,6 +220,13 @@ impl Links {
     pub(super) fn send(&self, id: LinkId, bytes: Vec<u8>) {
         if let Some(link) = self.links.get(&id) {
             link.send(FrameType::Gossip, Bytes::from(bytes), &self.shared.counters);
+        }
+    }
+
+    /// Reads the gossip of a link from here on, or passes it over.
+    pub(super) fn listen(&self, id: LinkId, listening: bool) {
+        if let Some(link) = self.links.get(&id) {
+            link.listen(listening);
         }
     }
 

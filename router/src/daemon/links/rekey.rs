@@ -41,13 +41,18 @@ impl Links {
         expired
     }
 
-    /// Takes a peer's message about new keys. One that is wrong is counted and changes nothing.
-    pub(in crate::daemon) fn handle_rekey(&mut self, id: LinkId, bytes: &[u8], now: Duration) {
+    /// Takes a peer's message about new keys. One that is wrong is counted and changes nothing; answers what is wrong.
+    pub(in crate::daemon) fn handle_rekey(
+        &mut self,
+        id: LinkId,
+        bytes: &[u8],
+        now: Duration,
+    ) -> Option<String> {
         let index = self.free_index();
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let link = self.links.get_mut(&id)?;
         let before = link.epochs.number();
-        if let Err(error) = link.epochs.handle_message(bytes, &mut || fresh(index), now) {
-            debug!(link = id, %error, "a message about new keys is not taken");
+        let taken = link.epochs.handle_message(bytes, &mut || fresh(index), now);
+        if taken.is_err() {
             Counters::add(&self.shared.counters.rekeys_refused, 1);
         }
         let epoch = link.epochs.number();
@@ -55,6 +60,7 @@ impl Links {
             debug!(link = id, epoch, "new keys");
             Counters::add(&self.shared.counters.rekeys, 1);
         }
+        taken.err().map(|error| error.to_string())
     }
 
     /// Whether the keys of any link are others than at the last call.
