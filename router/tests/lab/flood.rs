@@ -130,7 +130,7 @@ fn a_flood_of_handshakes_from_spoofed_addresses_costs_little_and_stops_nobody() 
     assert!(answered < 3 * bytes, "{answered} bytes in answer to {bytes}");
     let counted = |name: &str| lab.metric(1, name).unwrap_or_default();
     assert!(counted("weft_handshakes_validated_total") > 100.0, "callers had to prove themselves");
-    assert!(counted("weft_dataplane_drops_total") > 1000.0, "noise is counted");
+    assert!(counted("weft_dataplane_drops_total") > 100.0, "noise is counted");
 
     let other = ClusterSecret::from_entropy([9; 32]);
     on_host(&lab, 3, async || {
