@@ -29,6 +29,8 @@ pod_run() {
 }
 
 pod_address() { in_check get pod "$1" -o jsonpath='{.status.podIP}'; }
+pod_address6() { in_check get pod "$1" -o jsonpath='{.status.podIPs[1].ip}'; }
+service_address6() { in_check get service "$1" -o jsonpath='{.spec.clusterIPs[1]}'; }
 service_address() { in_check get service "$1" -o jsonpath='{.spec.clusterIP}'; }
 
 # is EXPECTED COMMAND...: what a command prints.
@@ -40,7 +42,7 @@ is() {
 }
 
 # An address that a server has seen, without the port.
-seen_by() { "$@" | sed 's/:[0-9]*$//'; }
+seen_by() { "$@" | sed 's/:[0-9]*$//; s/[][]//g'; }
 fetch=(curl --silent --show-error --fail --max-time 5)
 
 # check_pod NAME NODE [JSON]: a Pod that serves HTTP on 8080; JSON is merged into its spec.
@@ -56,7 +58,7 @@ check_pod() {
 # check_service NAME POD [TYPE]
 check_service() {
     jq -n --arg name "$1" --arg pod "$2" --arg type "${3:-ClusterIP}" '{apiVersion: "v1", kind: "Service",
-        metadata: {$name}, spec: {$type, selector: {$pod}, ports: [{port: 80, targetPort: 8080}]}}'
+        metadata: {$name}, spec: {$type, ipFamilyPolicy: "PreferDualStack", selector: {$pod}, ports: [{port: 80, targetPort: 8080}]}}'
 }
 
 kube_check_objects() {
@@ -102,7 +104,9 @@ kube_check() {
     check 'hostPort from a Pod of the other node' pod_run two "${fetch[@]}" "http://$(kube_node_address kn1):9090/"
     check 'hostPort from a Pod of the same node' pod_run one "${fetch[@]}" "http://$(kube_node_address kn1):9090/"
     check 'hostPort from its own Pod (hairpin)' pod_run hostport "${fetch[@]}" "http://$(kube_node_address kn1):9090/"
-    check 'Pod to outside leaves under the address of its node' kube_check_masquerade
+    check 'Pod to outside leaves under the address of its node' \
+        kube_check_masquerade "$(kube_node_address kn1)" "$KUBE_CONTROL_ADDRESS"
+    if kube_dual; then kube_check_dual; fi
     check 'exec and logs' grep -q . <(in_check logs one --tail=1)
     check 'port-forward' kube_check_forward
     check 'a policy holds, and goes again' kube_check_policy "$one"
@@ -115,6 +119,28 @@ kube_check() {
     ((KUBE_FAILED == 0))
 }
 
+# The same by IPv6.
+kube_check_dual() {
+    local one two near port
+    one=$(pod_address6 one) two=$(pod_address6 two) near=$(pod_address6 near)
+    check 'v6: every Pod has an address of the range' grep -q ^fd32: <(printf '%s\n' "$one")
+    check 'v6: Pod to Pod, same node, source kept' is "$near" seen_by pod_run near "${fetch[@]}" "http://[$one]:8080/clientip"
+    check 'v6: Pod to Pod, other node, source kept' is "$two" seen_by pod_run two "${fetch[@]}" "http://[$one]:8080/clientip"
+    check 'v6: node to its own Pod' kube_on kn1 "${fetch[@]}" "http://[$one]:8080/"
+    check 'v6: node to a Pod of the other node' kube_on kn1 "${fetch[@]}" "http://[$two]:8080/"
+    check 'v6: Pod to a hostNetwork Pod of the other node' pod_run one "${fetch[@]}" "http://[$(kube_node_address6 kn2)]:8080/"
+    check 'v6: Pod to ClusterIP, backend on the same node, source kept' \
+        is "$near" seen_by pod_run near "${fetch[@]}" "http://[$(service_address6 one)]/clientip"
+    check 'v6: Pod to ClusterIP, backend on the other node, source kept' \
+        is "$one" seen_by pod_run one "${fetch[@]}" "http://[$(service_address6 two)]/clientip"
+    check 'v6: Pod to itself by its ClusterIP (hairpin)' pod_run one "${fetch[@]}" "http://[$(service_address6 one)]/"
+    port=$(in_check get service two -o jsonpath='{.spec.ports[0].nodePort}')
+    check 'v6: outside to NodePort, backend on the other node' kube_control "${fetch[@]}" "http://[$(kube_node_address6 kn1)]:$port/"
+    check 'v6: hostPort from outside' kube_control "${fetch[@]}" "http://[$(kube_node_address6 kn1)]:9090/"
+    check 'v6: Pod to outside leaves under the address of its node' \
+        kube_check_masquerade "$(kube_node_address6 kn1)" "[$KUBE_CONTROL_ADDRESS6]"
+}
+
 # different ADDRESS...: all in the range of the Pods and no two the same.
 different() {
     local address
@@ -124,10 +150,11 @@ different() {
     [[ -z $(printf '%s\n' "$@" | sort | uniq -d) ]] || { say "twice: $*" && return 1; }
 }
 
+# kube_check_masquerade EXPECTED SERVER: what a server on the underlay sees of the Pod `one`.
 kube_check_masquerade() {
     kube_start outside nsenter --net="/run/netns/$KUBE_SWITCH" -- "$(kube_bin)/agnhost" netexec --http-port=9099 --udp-port=-1
-    wait_until 20 kube_control "${fetch[@]}" "http://$KUBE_CONTROL_ADDRESS:9099/" || return 1
-    is "$(kube_node_address kn1)" seen_by pod_run one "${fetch[@]}" "http://$KUBE_CONTROL_ADDRESS:9099/clientip"
+    wait_until 20 kube_control "${fetch[@]}" "http://$2:9099/" || return 1
+    is "$1" seen_by pod_run one "${fetch[@]}" "http://$2:9099/clientip"
     local result=$?
     stop_process "$(kube_pid outside)" TERM 5
     return "$result"

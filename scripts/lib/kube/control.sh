@@ -7,7 +7,7 @@ kube_control_up() {
     kube_start etcd nsenter --net="/run/netns/$KUBE_SWITCH" -- "$bin/etcd" -data-dir "$KUBE_DIR/etcd"
     kube_start kube-apiserver nsenter --net="/run/netns/$KUBE_SWITCH" -- "$bin/kube-apiserver" \
         --etcd-servers=http://127.0.0.1:2379 --advertise-address="$KUBE_CONTROL_ADDRESS" --secure-port=6443 \
-        --service-cluster-ip-range="$KUBE_SERVICE_RANGE" --authorization-mode=Node,RBAC \
+        --service-cluster-ip-range="$(kube_families "$KUBE_SERVICE_RANGE" "$KUBE_SERVICE_RANGE6")" --authorization-mode=Node,RBAC \
         --token-auth-file="$KUBE_DIR/pki/tokens.csv" --client-ca-file="$KUBE_DIR/pki/ca.crt" \
         --tls-cert-file="$KUBE_DIR/pki/apiserver.crt" --tls-private-key-file="$KUBE_DIR/pki/apiserver.key" \
         --kubelet-client-certificate="$KUBE_DIR/pki/apiserver-kubelet.crt" \

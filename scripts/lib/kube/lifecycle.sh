@@ -6,7 +6,14 @@ readonly KUBE_SYSCTLS='kernel/keys/root_maxbytes kernel/keys/root_maxkeys kernel
 vm/overcommit_memory vm/panic_on_oom fs/inotify/max_user_instances fs/inotify/max_user_watches'
 
 kube_up() {
-    local node image
+    local node image dual=''
+    while (($#)); do
+        case $1 in
+        --dual-stack) dual=1 ;;
+        *) usage_error "up: unknown argument $1" ;;
+        esac
+        shift
+    done
     require_root "the Kubernetes lab"
     [[ ! -e $KUBE_DIR ]] || die "the lab is up already, or was not taken down: scripts/kube-lab down"
     find_binaries
@@ -18,6 +25,7 @@ kube_up() {
     trap 'trap - EXIT; kube_down' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+    [[ -z $dual ]] || : >"$KUBE_DIR/dual-stack"
     kube_sysctls_save
     echo 1024 >/proc/sys/fs/inotify/max_user_instances
     say "Making images"

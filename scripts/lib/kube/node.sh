@@ -10,6 +10,7 @@ kube_network_up() {
     ip -n "$KUBE_SWITCH" link add underlay type bridge mcast_snooping 0
     ip -n "$KUBE_SWITCH" address add "$KUBE_CONTROL_ADDRESS/24" dev underlay
     ip -n "$KUBE_SWITCH" link set underlay up
+    if kube_dual; then ip -n "$KUBE_SWITCH" address add "$KUBE_CONTROL_ADDRESS6/64" dev underlay nodad; fi
     for node in "${KUBE_NODES[@]}"; do
         ns=$(kube_node_ns "$node")
         ip netns add "$ns"
@@ -21,6 +22,11 @@ kube_network_up() {
         ip -n "$ns" route add default via "$KUBE_CONTROL_ADDRESS"
         # What the installation of a Kubernetes node asks for; new namespaces do not forward.
         nsenter --net="/run/netns/$ns" -- sysctl -q -w net.ipv4.ip_forward=1
+        if kube_dual; then
+            ip -n "$ns" address add "$(kube_node_address6 "$node")/64" dev eth0 nodad
+            ip -n "$ns" -6 route add default via "$KUBE_CONTROL_ADDRESS6"
+            nsenter --net="/run/netns/$ns" -- sysctl -q -w net.ipv6.conf.all.forwarding=1
+        fi
     done
 }
 
@@ -128,7 +134,7 @@ YAML
     kube_start "kubelet-$node" nsenter --target "$(our_process "$(kube_pid "holder-$node")")" --mount --net -- \
         "$(kube_bin)/kubelet" --config="$dir/kubelet.yaml" --kubeconfig="$dir/kubelet.kubeconfig" \
         --root-dir="$dir/kubelet" --cert-dir="$dir/kubelet-pki" --hostname-override="$node" \
-        --node-ip="$(kube_node_address "$node")" --v=1
+        --node-ip="$(kube_families "$(kube_node_address "$node")" "$(kube_node_address6 "$node")")" --v=1
 }
 
 # kube_proxy_up NODE
@@ -140,7 +146,7 @@ apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: ${WEFT_KUBE_PROXY_MODE:-nftables}
 clientConnection: {kubeconfig: $KUBE_DIR/admin.kubeconfig}
-clusterCIDR: $KUBE_POD_RANGE
+clusterCIDR: $(kube_families "$KUBE_POD_RANGE" "$KUBE_POD_RANGE6")
 hostnameOverride: $node
 oomScoreAdj: 0
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}

@@ -13,11 +13,22 @@ readonly KUBE_CONTROL_ADDRESS=10.98.0.254
 readonly KUBE_API=https://$KUBE_CONTROL_ADDRESS:6443
 readonly KUBE_SERVICE_RANGE=10.96.0.0/16
 readonly KUBE_POD_RANGE=10.32.0.0/12
+# What a lab with --dual-stack has besides.
+readonly KUBE_CONTROL_ADDRESS6=fd98::fe
+readonly KUBE_SERVICE_RANGE6=fd96::/112
+readonly KUBE_POD_RANGE6=fd32::/48
 readonly KUBE_WEFT_NAMESPACE=kube-system
 
 kube_node_ns() { printf 'weft-kube-%s\n' "$1"; }
 kube_node_dir() { printf '%s/%s\n' "$KUBE_DIR" "$1"; }
+kube_node_address6() { printf 'fd98::%s\n' "${1#kn}"; }
 kube_node_address() { printf '10.98.0.%s\n' "${1#kn}"; }
+
+# kube_dual: whether this lab has both families.
+kube_dual() { [[ -e $KUBE_DIR/dual-stack ]]; }
+
+# kube_families V4 V6: what is to be written where one or both families may stand.
+kube_families() { if kube_dual; then printf '%s,%s\n' "$1" "$2"; else printf '%s\n' "$1"; fi; }
 
 # kube_log NAME, kube_pid NAME: files of a process of the lab.
 kube_log() { printf '%s/log/%s\n' "$KUBE_DIR" "$1"; }

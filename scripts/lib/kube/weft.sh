@@ -7,7 +7,8 @@ kube_weft_up() {
     for node in "${KUBE_NODES[@]}"; do peers+=${peers:+,}$(kube_node_address "$node"); done
     "$WEFT_BIN_DIR/weft" secret new >"$KUBE_DIR/secret"
     kubectl --namespace "$KUBE_WEFT_NAMESPACE" create secret generic weft --from-file="secret=$KUBE_DIR/secret" >/dev/null
-    sed "s/^  peers: .*/  peers: \"$peers\"/" "$WEFT_REPO/deploy/kubernetes/weft.yaml" | kubectl apply -f - >/dev/null
+    sed "s/^  peers: .*/  peers: \"$peers\"/; s|^  ipalloc-range: .*|  ipalloc-range: \"$(kube_families "$KUBE_POD_RANGE" "$KUBE_POD_RANGE6")\"|" \
+        "$WEFT_REPO/deploy/kubernetes/weft.yaml" | kubectl apply -f - >/dev/null
     if ! kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout status daemonset/weft --timeout=180s >/dev/null; then
         kubectl --namespace "$KUBE_WEFT_NAMESPACE" describe pods --selector app.kubernetes.io/name=weft | tail -n 40 >&2
         kubectl --namespace "$KUBE_WEFT_NAMESPACE" logs --selector app.kubernetes.io/name=weft --all-containers --prefix --tail 10 >&2 || true
