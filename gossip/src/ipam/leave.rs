@@ -48,10 +48,12 @@ impl Ipam {
             }
         }
         let empty = self.own.owned.len() == 0 && self.own.grants.is_empty();
-        // The word of one who left is waited for by nobody: first that which counts must have counted.
+        // What others begin from here on is not waited for here; what is pending is, for whoever needs the
+        // own word for it.
         if empty && !in_use && !self.removals.is_pending() {
             self.local.forget_outside(&self.own.owned);
             self.own.left = true;
+            self.own.last_word = self.removals.last_word();
             self.touched = true;
             tracing::info!("left the ring; all space is handed over");
         }

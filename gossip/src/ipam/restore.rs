@@ -15,7 +15,7 @@ use super::{
     spans::SpanSet,
     universe::{Universe, show_ranges},
     validate::{self, NO_RING},
-    wire::{Grant, Heal, Paxos, Refusal, RingId, SnapshotV1, Space},
+    wire::{Grant, Heal, Paxos, Refusal, RingId, ShortName, SnapshotV1, Space},
 };
 use crate::Time;
 
@@ -31,6 +31,7 @@ pub(super) struct Own {
     pub(super) next_grant: u64,
     pub(super) leaving: bool,
     pub(super) left: bool,
+    pub(super) last_word: Vec<ShortName>,
     pub(super) joins: RingId,
     pub(super) heals: Vec<Heal>,
     pub(super) refused: Vec<Refusal>,
@@ -48,6 +49,7 @@ impl Default for Own {
             next_grant: 1,
             leaving: false,
             left: false,
+            last_word: Vec::new(),
             joins: NO_RING,
             heals: Vec::new(),
             refused: Vec::new(),
@@ -68,6 +70,7 @@ impl Own {
             next_grant: space.next_grant.max(1),
             leaving: space.leaving,
             left: space.left,
+            last_word: space.last_word.clone(),
             joins: space.joins,
             heals: space.heals.clone(),
             refused: Vec::new(),
@@ -207,6 +210,7 @@ impl Ipam {
             view: self.removals.id(),
             leaving: self.own.leaving,
             left: self.own.left,
+            last_word: self.own.last_word.clone(),
             joins: self.own.joins,
             kept: self.kept_runs(),
             heals: self.own.heals.clone(),

@@ -30,6 +30,7 @@ pub(super) fn space(
         || space.kept.len() > MAX_KEPT
         || space.heals.len() > MAX_HEALS
         || space.refused.len() > MAX_REFUSED
+        || space.last_word.len() > MAX_REMOVED
         || space.refused.iter().any(|refusal| refusal.holder.len() > MAX_HOLDER)
     {
         return Err(Misbehaved::TooLong(origin));
@@ -39,6 +40,9 @@ pub(super) fn space(
     }
     if space.left && !(space.owned.is_empty() && space.grants.is_empty()) {
         return Err(Misbehaved::LeftWithSpace(origin));
+    }
+    if !space.last_word.is_sorted_by(|a, b| a < b) {
+        return Err(Misbehaved::RemovalWrong(origin));
     }
     let granted = space.grants.iter().map(|grant| &grant.span);
     for span in space.owned.iter().chain(granted.clone()) {

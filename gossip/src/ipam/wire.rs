@@ -64,6 +64,9 @@ pub struct Space {
     pub leaving: bool,
     /// Whether this node gave up its space for ever, and grants to it: once true, never false.
     pub left: bool,
+    /// With `left`: the removals that were completed by the writer's word among others, which others may
+    /// not have completed yet. Sorted, without repetition.
+    pub last_word: Vec<ShortName>,
     /// What it owns: sorted, disjoint.
     pub owned: Vec<Span>,
     /// What it gave away and was not yet seen to be taken over: sorted by number.

@@ -161,6 +161,14 @@ impl Removals {
         self.known.insert(name)
     }
 
+    /// The removals that are complete by the word of this node as well, by their short names, sorted.
+    pub(super) fn last_word(&self) -> Vec<ShortName> {
+        let done = self.done.as_ref().filter(|done| done.ack.is_some());
+        let removed = done.map(|done| done.removed.as_slice()).unwrap_or_default();
+        let short = |word: &Tombstone| short(PeerName::from_bytes(word.name));
+        removed.iter().map(short).collect::<BTreeSet<ShortName>>().into_iter().collect()
+    }
+
     /// Feeds what others said to a hash.
     pub(super) fn hash_heard(&self, hash: &mut impl Hasher) {
         for (name, (pending, completed)) in &self.heard {
@@ -278,7 +286,8 @@ impl Ipam {
         if self.stale {
             self.learn_owners();
         }
-        if !std::mem::take(&mut self.removals.stale) {
+        // What one who left said of removals is its last word: others build on it.
+        if !std::mem::take(&mut self.removals.stale) || self.own.left {
             return;
         }
         let before = self.removals.id();
@@ -316,13 +325,14 @@ impl Ipam {
     }
 
     /// Owners that gave up everything for good.
-    fn excused(&self) -> Excused {
-        let left = self.spaces.iter().filter(|(_, space)| self.gave_up(space));
+    fn excused(&self) -> Excused<'_> {
+        let gone = self.spaces.iter().filter(|(_, space)| self.gave_up(space));
         let resigned = self.removals.heard.iter().filter_map(|(name, (pending, _))| {
             let ack = pending.as_ref().filter(|ack| ack.resigned)?;
             Some((short(*name), removed_by(ack).into_iter().map(short).collect()))
         });
-        Excused { left: left.map(|(name, _)| short(*name)).collect(), resigned: resigned.collect() }
+        let gone = gone.map(|(name, space)| (short(*name), space));
+        Excused { gone: gone.collect(), resigned: resigned.collect() }
     }
 
     /// Gives way where nodes remove each other in a circle, so that all of them would wait for ever:
@@ -412,11 +422,12 @@ impl Ipam {
         let me = self.config.name;
         let Some(ring) = self.ring_in_view() else { return false };
         let words = self.removals.words(me, ring);
-        let Some(verdict) = greatest(&words, &self.excused()) else { return false };
+        let excused = self.excused();
+        let Some(verdict) = greatest(&words, &excused) else { return false };
         if verdict.weight <= self.removals.weight() {
             return false;
         }
-        let parts = verdict.parts(&self.universe);
+        let parts = verdict.parts(&self.universe, &excused);
         let view = View {
             ring,
             weight: verdict.weight,

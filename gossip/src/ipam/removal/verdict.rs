@@ -13,7 +13,8 @@ use super::super::{
     ring::sweep,
     universe::Universe,
     validate::NO_RING,
-    wire::{Ack, ShortName, Tombstone, ViewId, Weight},
+    view::taken_from,
+    wire::{Ack, ShortName, Space, Tombstone, ViewId, Weight},
 };
 use crate::codec;
 
@@ -48,14 +49,29 @@ type Group<'a> = BTreeMap<ShortName, (PeerName, &'a Ack)>;
 
 /// Those who need not acknowledge, by their short names.
 #[derive(Clone, Debug, Default)]
-pub(in crate::ipam) struct Excused {
-    /// They left for good.
-    pub(in crate::ipam) left: BTreeSet<ShortName>,
+pub(in crate::ipam) struct Excused<'a> {
+    /// They gave up everything for good; with the last that they said of it.
+    pub(in crate::ipam) gone: BTreeMap<ShortName, &'a Space>,
     /// They gave way where nodes removed each other; with whom they had removed.
     pub(in crate::ipam) resigned: BTreeMap<ShortName, BTreeSet<ShortName>>,
 }
 
-impl Excused {
+impl Excused<'_> {
+    /// Whether `name` gave up everything, and its word on `removed` is not needed. One who left says which
+    /// removals its word is part of: that word is waited for, whatever of it is heard first.
+    fn is_gone(&self, name: ShortName, removed: &BTreeSet<ShortName>) -> bool {
+        self.gone.get(&name).is_some_and(|space| {
+            !removed.iter().all(|removed| space.last_word.binary_search(removed).is_ok())
+        })
+    }
+
+    /// The highest number of a grant of `granter` that one who left took over; `None` if `name` did not
+    /// leave.
+    fn taken_by(&self, name: ShortName, granter: PeerName) -> Option<u64> {
+        let space = self.gone.get(&name).filter(|space| space.left)?;
+        Some(taken_from(space, granter))
+    }
+
     /// Whether one who resigned had removed one of `members` with a higher name: that one will resign
     /// as well, and its word is an old one.
     fn forbids(&self, resigned: ShortName, members: &BTreeSet<ShortName>) -> bool {
@@ -78,7 +94,7 @@ pub(in crate::ipam) fn names(tombstones: &[Tombstone]) -> BTreeSet<PeerName> {
 /// The greatest verdict that `words` contain.
 pub(in crate::ipam) fn greatest<'a>(
     words: &[(PeerName, &'a Ack)],
-    excused: &Excused,
+    excused: &Excused<'_>,
 ) -> Option<Verdict<'a>> {
     let mut groups: BTreeMap<BTreeSet<PeerName>, Group<'a>> = BTreeMap::new();
     for (name, ack) in words.iter().filter(|(_, ack)| !ack.resigned) {
@@ -119,7 +135,7 @@ pub(in crate::ipam) fn closure(
     start: ShortName,
     group: &Group<'_>,
     removed: &BTreeSet<PeerName>,
-    excused: &Excused,
+    excused: &Excused<'_>,
 ) -> Result<BTreeSet<ShortName>, BTreeSet<ShortName>> {
     let removed: BTreeSet<ShortName> = removed.iter().map(|name| short(*name)).collect();
     let mut seen = BTreeSet::from([start]);
@@ -132,7 +148,7 @@ pub(in crate::ipam) fn closure(
             continue;
         };
         for other in &ack.known {
-            if removed.contains(other) || excused.left.contains(other) {
+            if removed.contains(other) || excused.is_gone(*other, &removed) {
                 continue;
             }
             if excused.resigned.contains_key(other) {
@@ -180,7 +196,7 @@ pub(in crate::ipam) fn cut(hash: &[u8]) -> ViewId {
 impl Verdict<'_> {
     /// Whose each address is: of the member that held it, by its acknowledgement, or had it in flight
     /// to somebody; and what nobody held falls to the owner of the addresses before it.
-    pub(in crate::ipam) fn parts(&self, universe: &Universe) -> Vec<Part> {
+    pub(in crate::ipam) fn parts(&self, universe: &Universe, excused: &Excused<'_>) -> Vec<Part> {
         // Honest members never hold the same address. If two do, the one who completed more removals
         // counts; then the lower name.
         let mut order: Vec<(Weight, Reverse<PeerName>)> =
@@ -192,7 +208,7 @@ impl Verdict<'_> {
             // The whole range without an owner, so that what nobody holds is a piece too.
             let nobody = (range.start, range.end, None);
             let claims = names.iter().enumerate().flat_map(|(rank, name)| {
-                self.claims(*name).map(move |(start, end)| (start, end, Some(rank)))
+                self.claims(*name, excused).map(move |(start, end)| (start, end, Some(rank)))
             });
             let inside =
                 claims.filter(|(start, end, _)| range.start <= *start && *end <= range.end);
@@ -221,15 +237,18 @@ impl Verdict<'_> {
         parts
     }
 
-    /// What a member held when it acknowledged: what it owned, and what it had given away and no other
-    /// member had taken over.
-    fn claims(&self, name: PeerName) -> impl Iterator<Item = (u128, u128)> {
+    /// What a member held when it acknowledged: what it owned, and what it had given away and neither
+    /// another member nor one who left had taken over.
+    fn claims(&self, name: PeerName, excused: &Excused<'_>) -> impl Iterator<Item = (u128, u128)> {
         let space = self.members.get(&name).map(|ack| &ack.space);
         let owned = space.into_iter().flat_map(|space| &space.owned);
         let granted = space.into_iter().flat_map(|space| &space.grants).filter(move |grant| {
-            let receiver = self.members.get(&PeerName::from_bytes(grant.to));
-            receiver
-                .is_none_or(|ack| super::super::view::taken_from(&ack.space, name) < grant.number)
+            let to = PeerName::from_bytes(grant.to);
+            let taken = match self.members.get(&to) {
+                Some(ack) => Some(taken_from(&ack.space, name)),
+                None => excused.taken_by(short(to), name),
+            };
+            taken.is_none_or(|taken| taken < grant.number)
         });
         owned
             .map(|span| (span.start, span.end))

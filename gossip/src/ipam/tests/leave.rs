@@ -128,3 +128,78 @@ fn what_is_on_its_way_to_one_who_left_comes_back() {
     world.mingle();
     check_whole(&world, &[0], 256);
 }
+
+/// Four nodes, of which 3 is gone: 2 leaves once 0 and 2 have completed its removal, and 1 has said its
+/// word and hears of 2 only that it left.
+fn one_heard_that_it_left_and_nothing_before() -> World {
+    let mut world = World::founded(4, &["10.32.0.0/24"]);
+    world.mingle();
+    assert!(world.hosts[2].ipam.owned() > 0);
+    world.hosts[0].ipam.remove(name(3), false, 7, world.now).unwrap();
+    world.drain(0);
+    world.mingle_among(&[0, 2]);
+    leave(&mut world, 2);
+    assert!(leaving(&world, 2).removal, "its word is needed");
+    world.show(0, 1);
+    world.show(1, 0);
+    world.show(1, 2);
+    world.mingle_among(&[0, 2]);
+    assert!(leaving(&world, 2).done);
+    let space = world.hosts[2].space.clone();
+    let left = space.as_ref().is_some_and(|space| space.left && space.last_word.len() == 1);
+    assert!(left, "{space:?}");
+    world.hosts[1].ipam.handle_space(name(2), space, world.now).unwrap();
+    world.drain(1);
+    world
+}
+
+#[test]
+fn a_removal_waits_for_the_word_of_one_who_left_where_others_completed_it_with_that_word() {
+    let mut world = one_heard_that_it_left_and_nothing_before();
+    assert_eq!(world.hosts[1].ipam.removals()[0].waits_for, Some(vec![name(2)]));
+    world.crash(1);
+    world.mingle();
+    check_whole(&world, &[0, 1], 256);
+    let routes = world.hosts[0].ipam.routes();
+    assert_eq!(world.hosts[1].ipam.routes(), routes, "one verdict");
+}
+
+#[test]
+fn one_who_left_and_is_not_heard_any_more_can_be_removed() {
+    let mut world = one_heard_that_it_left_and_nothing_before();
+    world.mingle_among(&[0, 1]);
+    assert_eq!(world.hosts[1].ipam.removals()[0].waits_for, Some(vec![name(2)]));
+    world.hosts[1].ipam.remove(name(2), false, 8, world.now).unwrap();
+    world.drain(1);
+    world.mingle_among(&[0, 1]);
+    assert!(world.hosts[1].ipam.removals().iter().all(|removal| removal.waits_for.is_none()));
+    // The removed one hears of it and gives up what it had.
+    world.mingle();
+    check_whole(&world, &[0, 1], 256);
+    assert_eq!(world.hosts[1].ipam.routes(), world.hosts[0].ipam.routes());
+}
+
+/// 0 does not know that 2 took over what it granted, and passed it on to 1, when it says its word on 3.
+#[test]
+fn what_one_who_left_passed_on_is_not_still_on_its_way_to_it() {
+    let mut world = World::founded(4, &["10.32.0.0/24"]);
+    world.mingle_among(&[0, 1, 3]);
+    world.hosts[2].ipam.handle_reachable(&BTreeSet::from([name(0)]), world.now);
+    world.show(0, 2);
+    world.hosts[0].ipam.handle_reachable(&[1, 2, 3].into_iter().map(name).collect(), world.now);
+    world.show(2, 0);
+    assert!(!world.hosts[0].space.as_ref().unwrap().grants.is_empty(), "in flight");
+    world.show(0, 2);
+    assert!(world.hosts[2].ipam.owned() > 0);
+    world.mingle_among(&[1, 2]);
+    leave(&mut world, 2);
+    world.mingle_among(&[1, 2]);
+    assert!(leaving(&world, 2).done);
+    world.hosts[0].ipam.remove(name(3), false, 7, world.now).unwrap();
+    world.drain(0);
+    world.mingle_among(&[0, 1, 2]);
+    assert!(world.hosts[0].ipam.removals()[0].waits_for.is_none());
+    world.mingle();
+    check_whole(&world, &[0, 1], 256);
+    assert_eq!(world.hosts[1].ipam.routes(), world.hosts[0].ipam.routes());
+}

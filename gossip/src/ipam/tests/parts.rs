@@ -247,6 +247,7 @@ proptest! {
             view: [0; 16],
             leaving: want.2,
             left: false,
+            last_word: Vec::new(),
             owned: close.chain(far).collect(),
             grants: grants.into_iter().map(|(number, to, a, b, version)| Grant {
                 number, to: raw(to), span: Span { start: base + a, end: base + b, version }, root: raw(1),
