@@ -31,6 +31,9 @@ pub(crate) fn reached(hosts: &[Host]) -> Result<(), String> {
         if let Some(waits) = daemon.node.removals().iter().find(|it| it.waits_for.is_some()) {
             return Err(format!("h{index} waits for {:?}", waits.waits_for));
         }
+        if daemon.node.leaving().is_some() {
+            return Err(format!("h{index} still leaves"));
+        }
         let routes = daemon.node.routes();
         let (covered, size) = (check::disjoint(&routes, &host.ranges)?, check::size(&host.ranges));
         if covered != size {

@@ -98,8 +98,10 @@ pub(crate) fn ownership(hosts: &[Host]) -> Result<(), String> {
 /// While nobody was removed, each address is held by one node or on its way to one, not both, with what
 /// the disks of machines that do not run say. Answers how many addresses that covers.
 pub(crate) fn cover(hosts: &[Host]) -> Result<u128, String> {
+    let now = hosts.iter().filter_map(|host| Some((host.name(), host.space()?)));
+    let former = hosts.iter().flat_map(|host| &host.former).map(|(name, space)| (*name, space));
     let spaces: BTreeMap<[u8; 32], &Space> =
-        hosts.iter().filter_map(|host| Some((*host.name().as_bytes(), host.space()?))).collect();
+        now.chain(former).map(|(name, space)| (*name.as_bytes(), space)).collect();
     let mut held: Vec<(u128, u128, String)> = Vec::new();
     for (index, host) in hosts.iter().enumerate() {
         let Some(space) = host.space() else { continue };

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use weft_crypto::{Identity, PeerName};
 use weft_gossip::{
     Config, Connector, ConnectorConfig, Node, RestoreError, Saved, Time, Written,
-    ipam::{Init, IpamSnapshot, RequestId, Space},
+    ipam::{Init, IpamSnapshot, Request, RequestId, Space},
 };
 
 use crate::CrashPoint;
@@ -69,6 +69,10 @@ pub(crate) struct Host {
     pub(crate) pods: BTreeMap<String, Vec<IpAddr>>,
     /// It will not start again, or not for a long time.
     pub(crate) dead: bool,
+    /// It handed its space over before that, and nobody misses it.
+    pub(crate) left: bool,
+    /// Identities under which it handed its space over, with what they said of it last.
+    pub(crate) former: Vec<(PeerName, Space)>,
     /// Pods that were stopped, or given up, while nobody could be sure that the disk knew.
     pub(crate) stopped: BTreeSet<String>,
     /// How far its time of day is off, seconds.
@@ -83,7 +87,7 @@ pub(crate) struct Daemon {
     /// For each link the generation of it.
     pub(crate) links: BTreeMap<PeerName, u64>,
     /// Requests without an outcome.
-    pub(crate) waiting: BTreeMap<RequestId, String>,
+    pub(crate) waiting: BTreeMap<RequestId, (String, Request)>,
     /// When it was started.
     started: Time,
     /// By how much its clock leapt since.
@@ -127,6 +131,8 @@ impl Host {
             incarnation: 0,
             pods: BTreeMap::new(),
             dead: false,
+            left: false,
+            former: Vec::new(),
             stopped: BTreeSet::new(),
             clock_error: 0,
             seen: None,
@@ -140,6 +146,23 @@ impl Host {
     /// Whether it runs and was not removed.
     pub(crate) fn stays(&self) -> bool {
         self.daemon.as_ref().is_some_and(|daemon| daemon.node.removed_by().is_none())
+    }
+
+    /// Whether it owns space and goes on doing so.
+    pub(crate) fn serves(&self) -> bool {
+        let owns = |daemon: &Daemon| daemon.node.owned() > 0 && daemon.node.leaving().is_none();
+        self.stays() && self.daemon.as_ref().is_some_and(owns)
+    }
+
+    /// Whether it runs and was told to leave.
+    pub(crate) fn leaves(&self) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.node.leaving().is_some())
+    }
+
+    /// Whether it runs and has handed its space over.
+    pub(crate) fn has_left(&self) -> bool {
+        let left = |daemon: &Daemon| daemon.node.leaving().is_some_and(|leaving| leaving.done);
+        self.stays() && self.daemon.as_ref().is_some_and(left)
     }
 
     /// What it says of its space, or what its disk says while it does not run.
@@ -204,6 +227,9 @@ impl Host {
 
     /// The data directory is gone, and with it the identity.
     pub(crate) fn forget(&mut self, index: usize, seed: u64) {
+        if let Some(disk) = self.disk.as_ref().filter(|disk| disk.space.left) {
+            self.former.push((self.name(), disk.space.clone()));
+        }
         self.identity = Arc::new(identity(index, seed, self.incarnation + 1));
         self.disk = None;
         self.seen = None;

@@ -12,7 +12,8 @@
 //! - clocks: each daemon counts its own time from its start, which may leap forward, and a time of day
 //!   that is set forward and back by hours;
 //! - people who start and stop Pods on random nodes, more than there are addresses for in some
-//!   histories;
+//!   histories, now and then with addresses by name or of a part of the range;
+//! - nodes that leave for good, after which the machine is gone or begins anew;
 //! - in half of them: machines that die, operators who remove nodes, dead and living, several at once,
 //!   also by force, removed machines that return with their disk, and that rejoin without it.
 //!
@@ -22,7 +23,7 @@
 //! node's ring gives an address to two, and one that holds the newest records covers the range; each
 //! routes to itself what it owns; all that was promised is known; the machines are consistent; nobody
 //! complains. **In the end** everything heals: all see one ring that covers the range exactly once, no
-//! removal waits, and each node gets an address while there are some.
+//! removal waits, each node gets an address while there are some, and any free one by name; who leaves has left.
 
 mod agreement;
 mod check;

@@ -36,6 +36,8 @@ impl Sum {
         total.removals += report.removals;
         total.returns += report.returns;
         total.rejoined += report.rejoined;
+        total.leaves += report.leaves;
+        total.left += report.left;
         total.fenced += report.fenced;
         total.delivered += report.delivered;
         total.lost += report.lost;
@@ -67,6 +69,7 @@ impl fmt::Display for Sum {
             "{} deaths, {} removals, {} returns, {} rejoined, {} Pods fenced",
             total.deaths, total.removals, total.returns, total.rejoined, total.fenced
         )?;
+        writeln!(f, "{} told to leave, of whom {} handed all over", total.leaves, total.left)?;
         write!(
             f,
             "{} checks of all invariants; healed clusters agreed after {:.1} s at the latest",

@@ -75,6 +75,10 @@ pub struct Report {
     pub returns: u64,
     /// Removed machines that were started anew with another identity.
     pub rejoined: u64,
+    /// Nodes that were told to leave.
+    pub leaves: u64,
+    /// Those that handed all over.
+    pub left: u64,
     /// Pods that lost their addresses to a removal.
     pub fenced: u64,
     /// Messages that arrived.

@@ -91,7 +91,7 @@ impl World {
         let Some(machine) = self.hosts.get_mut(host) else { return };
         let Some(daemon) = machine.daemon.take() else { return };
         // Whoever asked for these heard nothing, and gives up what may be held for them.
-        machine.stopped.extend(daemon.waiting.into_values());
+        machine.stopped.extend(daemon.waiting.into_values().map(|(key, _)| key));
         self.report.crashes += 1;
         self.changed.insert(host);
         if let Some(timeout) = self.timeouts.get_mut(host) {

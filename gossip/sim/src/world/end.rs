@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use weft_crypto::PeerName;
+use weft_gossip::ipam::Request;
 
 use super::World;
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
 const HEALING: Duration = Duration::from_secs(180);
 /// How long a request for an address may wait, and a bit.
 const SERVED: Duration = Duration::from_secs(32);
+
+/// Addresses asked for by name in the end.
+const NAMED: usize = 4;
 
 impl World {
     pub(super) fn end_well(&mut self) -> Result<(), String> {
@@ -39,6 +43,7 @@ impl World {
         }
         self.pass(self.now + COOL_DOWN)?;
         self.serve("last")?;
+        self.by_name()?;
         self.agree()
     }
 
@@ -47,6 +52,7 @@ impl World {
         let deadline = self.now + HEALING;
         loop {
             self.pass(self.now + Duration::from_millis(500))?;
+            self.see_off();
             self.bury_the_dead()?;
             match agreement::reached(&self.hosts) {
                 Ok(()) => return Ok(()),
@@ -64,8 +70,9 @@ impl World {
         if !self.hosts.iter().all(|host| host.dead || host.daemon.is_some()) {
             return Ok(());
         }
-        let dead = self.hosts.iter().filter(|host| host.dead).map(Host::name);
-        let gone: BTreeSet<PeerName> = dead.chain(self.ghosts.iter().copied()).collect();
+        let dead = self.hosts.iter().filter(|host| host.dead && !host.left).map(Host::name);
+        let gone: BTreeSet<PeerName> =
+            dead.chain(self.ghosts.iter().copied()).chain(self.missed()).collect();
         for on in 0..self.hosts.len() {
             let Some(host) = self.hosts.get(on).filter(|host| host.stays()) else { continue };
             let Some(daemon) = host.daemon.as_ref().filter(|daemon| daemon.node.ready()) else {
@@ -83,6 +90,50 @@ impl World {
         Ok(())
     }
 
+    /// Those that left, and of whom nobody heard it for whom a removal waits.
+    fn missed(&self) -> Vec<PeerName> {
+        let former = self.hosts.iter().flat_map(|host| &host.former).map(|(name, _)| *name);
+        let left = self.hosts.iter().filter(|host| host.left).map(Host::name);
+        let left: BTreeSet<PeerName> = former.chain(left).collect();
+        let daemons =
+            self.hosts.iter().filter(|host| host.stays()).filter_map(|it| it.daemon.as_ref());
+        let removals = daemons.flat_map(|daemon| daemon.node.removals());
+        let missed = removals.filter_map(|removal| removal.waits_for).flatten();
+        missed.filter(|name| left.contains(name)).collect()
+    }
+
+    /// Each free address can be had by name, wherever it is asked for: tries some.
+    fn by_name(&mut self) -> Result<(), String> {
+        for count in 0..NAMED {
+            self.pass(self.now + COOL_DOWN)?;
+            let wanted = self.some_addresses();
+            let used = |host: &Host| {
+                let daemon = host.daemon.as_ref().filter(|_| host.stays());
+                let mut held = daemon.into_iter().flat_map(|daemon| daemon.node.allocations());
+                held.any(|(_, nets)| {
+                    nets.iter().any(|net| wanted.iter().any(|it| it.addr() == net.addr()))
+                })
+            };
+            let host = self.pick(self.hosts.len());
+            if self.hosts.iter().any(used) || !self.hosts.get(host).is_some_and(Host::stays) {
+                continue;
+            }
+            let key = format!("named-{count}");
+            let crashes = self.report.crashes;
+            self.allocate(host, key.clone(), Request { wanted, ..Request::default() });
+            self.drain(host)?;
+            let deadline = self.now + SERVED;
+            while self.now < deadline && self.anybody_waits() {
+                self.pass(self.now + Duration::from_millis(500))?;
+            }
+            let has = self.hosts.get(host).is_some_and(|host| host.pods.contains_key(&key));
+            if !has && self.report.crashes == crashes {
+                return Err(format!("{key} did not get what is free; {}", self.states()));
+            }
+        }
+        Ok(())
+    }
+
     /// Each node asks for an address; as many as there are addresses get one.
     fn serve(&mut self, word: &str) -> Result<(), String> {
         let stay: Vec<usize> = (0..self.hosts.len())
@@ -94,7 +145,7 @@ impl World {
         let wanted = stay.len().min(agreement::free(&self.hosts));
         let crashes = self.report.crashes;
         for host in &stay {
-            self.allocate(*host, format!("{word}-{host}"));
+            self.allocate(*host, format!("{word}-{host}"), Request::default());
             self.drain(*host)?;
         }
         let served = |world: &Self| {

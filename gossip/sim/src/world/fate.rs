@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use rand_core::Rng;
-use weft_gossip::ipam::Request;
 
 use super::World;
 
@@ -20,7 +19,8 @@ impl World {
                 if pods < self.setting.pods {
                     self.pods += 1;
                     let key = format!("pod-{}", self.pods);
-                    self.allocate(host, key);
+                    let request = self.request();
+                    self.allocate(host, key, request);
                 }
             }
             40..60 => self.release(host),
@@ -28,7 +28,8 @@ impl World {
             67..75 => self.partition(),
             75..82 => self.reunite(),
             82..87 => self.reset_link(),
-            87..90 => self.step_clock(host),
+            87..88 => self.step_clock(host),
+            88..90 => self.leave(host),
             90..92 if self.setting.removals => self.die(host),
             92..96 if self.setting.removals => return self.remove_some(host),
             96..98 if self.setting.removals => self.come_back(),
@@ -36,39 +37,6 @@ impl World {
             _ => {}
         }
         vec![host]
-    }
-
-    pub(super) fn allocate(&mut self, host: usize, key: String) {
-        let now = self.now;
-        self.note(|| format!("h{host}: allocate {key}"));
-        let Some(daemon) = self.hosts.get_mut(host).and_then(|host| host.daemon.as_mut()) else {
-            return;
-        };
-        let time = daemon.time(now);
-        let deadline = time + Duration::from_secs(30);
-        let id = daemon.node.allocate(&key, Request::default(), deadline, time);
-        daemon.waiting.insert(id, key);
-    }
-
-    fn release(&mut self, host: usize) {
-        let pods = self.hosts.get(host).map_or(0, |host| host.pods.len());
-        if pods > 0 {
-            let chosen = self.pick(pods);
-            self.release_pod(host, chosen);
-        }
-    }
-
-    /// The Pod at that place on a host stops, if a daemon is there to hear of it.
-    pub(super) fn release_pod(&mut self, host: usize, place: usize) {
-        let now = self.now;
-        let Some(machine) = self.hosts.get_mut(host) else { return };
-        let Some(daemon) = machine.daemon.as_mut() else { return };
-        let Some(key) = machine.pods.keys().nth(place).cloned() else { return };
-        machine.pods.remove(&key);
-        let time = daemon.time(now);
-        daemon.node.release(&key, time);
-        machine.stopped.insert(key.clone());
-        self.note(|| format!("h{host}: release {key}"));
     }
 
     /// Somebody sets the time of day, by hours, forward or back; or a daemon was not run for hours by

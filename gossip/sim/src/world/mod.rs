@@ -3,7 +3,9 @@
 mod disk;
 mod end;
 mod fate;
+mod leave;
 mod net;
+mod pods;
 mod removal;
 mod time;
 
@@ -132,6 +134,7 @@ impl World {
 
     fn play(&mut self) -> Result<(), String> {
         for _ in 0..self.setting.steps {
+            self.see_off();
             for host in self.step() {
                 self.drain(host)?;
             }
@@ -211,14 +214,14 @@ impl World {
             }
             Event::Warning(text) => return Err(format!("h{host} warns: {text}")),
             Event::Allocated { id, result } => {
-                let Some(key) = daemon.waiting.remove(&id) else {
+                let Some((key, request)) = daemon.waiting.remove(&id) else {
                     return Err(format!("h{host}: an outcome that nobody waits for"));
                 };
                 match &result {
                     Ok(nets) => {
                         self.report.allocated += 1;
-                        if nets.len() != machine.ranges.len() {
-                            return Err(format!("h{host}: {key} has half of {nets:?}"));
+                        if !pods::answers(&request, machine.ranges.len(), nets) {
+                            return Err(format!("h{host}: {key} asked {request:?}, has {nets:?}"));
                         }
                         let addresses = nets.iter().map(|net| net.addr()).collect();
                         machine.pods.insert(key.clone(), addresses);

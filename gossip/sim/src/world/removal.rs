@@ -2,7 +2,7 @@
 
 use weft_crypto::PeerName;
 
-use super::{Happening, World, ends};
+use super::{Happening, World};
 use crate::host::Host;
 
 /// The time of day at which a history begins, seconds since the Unix epoch.
@@ -14,9 +14,6 @@ impl World {
     /// The machine stops for a long time, if it is not one of the last.
     pub(super) fn die(&mut self, host: usize) {
         let dead = self.hosts.iter().filter(|host| host.dead).count();
-        let owns = |host: &Host| {
-            host.stays() && host.daemon.as_ref().is_some_and(|daemon| daemon.node.owned() > 0)
-        };
         // One that removed others stays: it may be the only one left.
         let running = self.hosts.get(host).is_some_and(|host| {
             host.daemon.as_ref().is_some_and(|daemon| {
@@ -24,7 +21,10 @@ impl World {
             })
         });
         let others = self.hosts.iter().enumerate().filter(|(index, _)| *index != host);
-        if running && dead < self.hosts.len() / 3 && others.filter(|(_, it)| owns(it)).count() > 1 {
+        if running
+            && dead < self.hosts.len() / 3
+            && others.filter(|(_, it)| it.serves()).count() > 1
+        {
             self.crash(host);
             if let Some(machine) = self.hosts.get_mut(host) {
                 machine.dead = true;
@@ -35,7 +35,7 @@ impl World {
 
     /// A machine that died and was removed starts again, with the disk it had.
     pub(super) fn come_back(&mut self) {
-        let removed = |host: &Host| host.dead && self.removes(host.name());
+        let removed = |host: &Host| host.dead && !host.left && self.removes(host.name());
         let back: Vec<usize> = (0..self.hosts.len())
             .filter(|index| self.hosts.get(*index).is_some_and(removed))
             .collect();
@@ -75,15 +75,8 @@ impl World {
         let Some(&host) = out.get(chosen) else { return };
         self.note(|| format!("h{host}: starts anew"));
         self.crash(host);
-        let seed = self.options.seed;
-        let Some(machine) = self.hosts.get_mut(host) else { return };
-        self.ghosts.insert(machine.name());
-        machine.forget(host, seed);
-        // It joins; it does not found.
-        machine.init = weft_gossip::ipam::Init::Observer;
-        for peer in 0..self.hosts.len() {
-            self.links.remove(&ends(host, peer));
-        }
+        self.ghosts.extend(self.name(host));
+        self.begin_anew(host);
         self.report.rejoined += 1;
     }
 
