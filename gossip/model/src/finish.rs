@@ -9,8 +9,8 @@ const ROUNDS: usize = 60;
 
 impl State {
     /// Whether, when all living nodes talk to each other from here on, they come to one ring that
-    /// covers the range once, and each of them gets an address while there are some. Says what is
-    /// wrong.
+    /// covers the range once, each of them gets an address while there are some, and whoever leaves
+    /// has left. Says what is wrong.
     pub(crate) fn ends_well(&self) -> Result<(), String> {
         let mut state = self.clone();
         state.settle()?;
@@ -24,10 +24,8 @@ impl State {
         }
         state.pass(COOL_DOWN);
         state.settle()?;
-        let stay: Vec<usize> = living
-            .into_iter()
-            .filter(|index| state.hosts[*index].ipam.removed_by().is_none())
-            .collect();
+        let stay: Vec<usize> =
+            living.into_iter().filter(|index| state.hosts[*index].stays()).collect();
         for index in &stay {
             let now = state.now;
             state.host(*index).ask("last", now);
@@ -40,7 +38,9 @@ impl State {
         let served = stay.iter().filter(|index| !state.hosts[**index].used().is_empty()).count();
         // The first and the last address are nobody's, and what a dead node holds is not there.
         let usable = usize::try_from(owned).unwrap_or(usize::MAX).saturating_sub(2);
-        if served < stay.len().min(usable) {
+        // Who asked before, and waited, may have them all.
+        let used: usize = stay.iter().map(|index| state.hosts[*index].used().len()).sum();
+        if served < stay.len() && used < usable {
             return Err(format!("{served} of {stay:?} have an address\n{state:?}"));
         }
         state.check_end(true)
@@ -71,12 +71,16 @@ impl State {
         let stay: Vec<_> = self
             .living()
             .map(|index| &self.hosts[index])
-            .filter(|host| host.ipam.removed_by().is_none())
+            .filter(|host| host.ipam.removed_by().is_none() && !host.has_left())
             .collect();
         let Some(first) = stay.first() else {
-            // The last one died.
+            // The last one died, or left.
             let died = self.hosts.iter().any(|h| !h.alive && h.ipam.removed_by().is_none());
-            return if died { Ok(()) } else { Err(format!("nobody is left\n{self:?}")) };
+            return if died || self.hosts.iter().any(|host| host.has_left()) {
+                Ok(())
+            } else {
+                Err(format!("nobody is left\n{self:?}"))
+            };
         };
         let known_dead = |index: usize| {
             let dead = &self.hosts[index];
@@ -102,6 +106,10 @@ impl State {
         let sum: u128 = owned.iter().map(|(start, end)| end - start + 1).sum();
         if (last || !in_flight) && sum != self.size() {
             return Err(format!("{sum} addresses are owned, of {}\n{self:?}", self.size()));
+        }
+        let still = stay.iter().any(|host| host.ipam.leaving().is_some());
+        if last && still && stay.iter().any(|host| host.stays()) {
+            return Err(format!("one leaves for ever\n{self:?}"));
         }
         let routes = first.ipam.routes();
         if stay.iter().any(|host| host.ipam.routes() != routes) {

@@ -268,9 +268,38 @@ impl Host {
     }
 
     pub(crate) fn ask(&mut self, key: &str, now: Time) {
+        self.request(key, Request::default(), now);
+    }
+
+    pub(crate) fn ask_for(&mut self, key: &str, address: &str, now: Time) {
+        let wanted = vec![address.parse().expect("invariant: an address")];
+        self.request(key, Request { wanted, ..Request::default() }, now);
+    }
+
+    fn request(&mut self, key: &str, request: Request, now: Time) {
         let deadline = now + Duration::from_secs(10_000);
-        self.ipam.allocate(key, Request::default(), deadline, now);
+        self.ipam.allocate(key, request, deadline, now);
         self.drain();
+    }
+
+    pub(crate) fn leave(&mut self, now: Time) {
+        self.ipam.leave(now);
+        self.drain();
+    }
+
+    /// Whether it goes on having addresses: it was neither removed nor told to leave.
+    pub(crate) fn stays(&self) -> bool {
+        self.ipam.removed_by().is_none() && self.ipam.leaving().is_none()
+    }
+
+    /// Whether it is part of a ring.
+    pub(crate) fn in_ring(&self) -> bool {
+        self.space().ring != [0; 16]
+    }
+
+    /// Whether it handed all over.
+    pub(crate) fn has_left(&self) -> bool {
+        self.ipam.leaving().is_some_and(|leaving| leaving.done)
     }
 
     pub(crate) fn keys(&self) -> Vec<String> {

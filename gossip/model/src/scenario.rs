@@ -43,6 +43,12 @@ pub struct Scenario {
     pub askers: &'static [usize],
     /// How many Pods are started.
     pub asks: u8,
+    /// How many Pods are started with an address of somebody's choice.
+    pub named: u8,
+    /// Who leaves.
+    pub leavers: &'static [usize],
+    /// How many of them do.
+    pub leaves: u8,
     /// How many Pods are stopped.
     pub releases: u8,
     /// On whom somebody asks for the removal of whom.
@@ -88,6 +94,9 @@ impl Default for Scenario {
             met: &[],
             askers: &[],
             asks: 0,
+            named: 0,
+            leavers: &[],
+            leaves: 0,
             releases: 0,
             removals: &[],
             removing: 0,
@@ -160,6 +169,8 @@ impl Model for Scenario {
             |index| Host::new(index, self.hosts, range, init(index), self.late, self.mutation);
         let budget = Budget {
             asks: self.asks,
+            named: self.named,
+            leaves: self.leaves,
             releases: self.releases,
             removals: self.removing,
             crashes: self.crashes,

@@ -52,6 +52,10 @@ pub enum Action {
     Join,
     /// Somebody starts a Pod on a host.
     Ask(usize),
+    /// Somebody starts a Pod on a host with an address of his choice.
+    AskFor(usize),
+    /// A host that is in a ring leaves for good.
+    Leave(usize),
     /// Somebody stops a Pod on a host.
     Release(usize),
     /// Somebody asks on the first host to remove the second.
@@ -66,10 +70,15 @@ pub enum Action {
     Tick,
 }
 
+/// The address that is asked for by name: neither the first one handed out nor the last.
+const NAMED: &str = "10.32.0.5/32";
+
 /// How often each may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Budget {
     pub(crate) asks: u8,
+    pub(crate) named: u8,
+    pub(crate) leaves: u8,
     pub(crate) releases: u8,
     pub(crate) removals: u8,
     pub(crate) crashes: u8,
@@ -155,6 +164,12 @@ impl State {
             if may(self.budget.asks, scenario.askers) {
                 actions.push(Action::Ask(to));
             }
+            if may(self.budget.named, scenario.askers) {
+                actions.push(Action::AskFor(to));
+            }
+            if may(self.budget.leaves, scenario.leavers) && self.hosts[to].in_ring() {
+                actions.push(Action::Leave(to));
+            }
             if may(self.budget.releases, scenario.askers) {
                 actions.push(Action::Release(to));
             }
@@ -215,6 +230,14 @@ impl State {
                 next.budget.asks -= 1;
                 let key = next.asked.to_string();
                 next.host(host).ask(&key, now);
+            }
+            Action::AskFor(host) => {
+                next.budget.named -= 1;
+                next.host(host).ask_for("named", NAMED, now);
+            }
+            Action::Leave(host) => {
+                next.budget.leaves -= 1;
+                next.host(host).leave(now);
             }
             Action::Release(host) => {
                 let key = self.hosts[host].keys().into_iter().next()?;
