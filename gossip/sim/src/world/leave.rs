@@ -8,7 +8,8 @@ impl World {
     pub(super) fn leave(&mut self, host: usize) {
         let others = self.hosts.iter().enumerate().filter(|(index, _)| *index != host);
         let others = others.filter(|(_, other)| other.serves()).count();
-        if others < 2 || !self.hosts.get(host).is_some_and(Host::serves) {
+        // Who begins anew knows its targets only: in a chain that is not enough.
+        if self.setting.chain || others < 2 || !self.hosts.get(host).is_some_and(Host::serves) {
             return;
         }
         self.stop_pods(host);
@@ -40,8 +41,7 @@ impl World {
                 continue;
             }
             let dead = self.hosts.iter().filter(|host| host.dead).count();
-            // In a chain nobody else could connect its neighbours.
-            let anew = self.setting.chain || dead >= self.hosts.len() / 3 || !self.one_in(3);
+            let anew = dead >= self.hosts.len() / 3 || !self.one_in(3);
             self.note(|| {
                 format!("h{host}: has left, and {}", if anew { "begins anew" } else { "is gone" })
             });
