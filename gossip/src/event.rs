@@ -83,7 +83,8 @@ pub enum Event {
     ObjectsWritten(WriteId),
     /// [`crate::Node::objects`] may answer differently.
     ObjectsChanged,
-    /// [`crate::Node::pods`] may answer differently.
+    /// [`crate::Node::pods`] may answer differently about other nodes. About this one it answers what it
+    /// was told.
     PodsChanged,
     /// Someone should look at this some time; one line, said once.
     Warning(String),

@@ -235,7 +235,8 @@ impl Node {
         if kind == Kind::POD {
             // Bad content must not leave the former Pod in force.
             let pod = read_pod(record);
-            if self.shared.pods.set(place, pod.as_ref().ok().cloned().flatten()) {
+            let changed = self.shared.pods.set(place, pod.as_ref().ok().cloned().flatten());
+            if changed && origin != self.name {
                 self.events.push_back(Event::PodsChanged);
             }
             return pod.map(drop);

@@ -309,6 +309,7 @@ fn of_pods_only_what_changed_travels_and_only_own_addresses_count() {
     cluster.pass(Duration::from_secs(1));
     assert_eq!(cluster.nodes[0].pods().count(), 100);
     assert!(cluster.events[0].contains(&Event::PodsChanged));
+    assert!(!cluster.events[1].contains(&Event::PodsChanged), "it knows its own");
     let bytes = cluster.nodes[0].store.bytes() / 100;
     assert!(bytes < 400, "{bytes} bytes a Pod: 10,000 of them must fit easily");
 

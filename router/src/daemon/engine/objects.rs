@@ -196,7 +196,15 @@ impl Engine {
         }
         let read = || {
             let others = self.node.pods().filter(|(origin, _)| *origin != self.settings.name);
-            Arc::new(others.map(|(origin, pod)| remote_pod(pod, origin)).collect())
+            let mut node = (self.settings.name, String::new());
+            let named = others.map(|(origin, pod)| {
+                // The Pods of a node come one after the other.
+                if node.0 != origin {
+                    node = (origin, origin.to_string());
+                }
+                remote_pod(pod, &node.1)
+            });
+            Arc::new(named.collect())
         };
         cluster.others = Arc::clone(self.objects.others.get_or_insert_with(read));
     }
@@ -336,7 +344,7 @@ fn pod_info(pod: &Pod) -> PodInfo {
 }
 
 /// A Pod of another node as policies see it. A protocol that is not known here names no port.
-fn remote_pod(pod: PodInfo, origin: PeerName) -> Pod {
+fn remote_pod(pod: PodInfo, node: &str) -> Pod {
     let ports = pod.ports.into_iter().filter_map(|port| {
         let known = |protocol: &Protocol| number_of(*protocol) == port.protocol;
         let protocol = Protocol::ALL.into_iter().find(known)?;
@@ -350,7 +358,7 @@ fn remote_pod(pod: PodInfo, origin: PeerName) -> Pod {
         addresses: pod.addresses,
         host_network: false,
         finished: false,
-        node: Some(origin.to_string()),
+        node: Some(node.to_owned()),
     }
 }
 
