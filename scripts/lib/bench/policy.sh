@@ -13,7 +13,7 @@ readonly TRAFFIC_POLICIES=(0 10 1000 none)
 
 # bench_policy [--quick] [--rounds N] [--update-docs]
 bench_policy() {
-    local rounds=5 changes=50 seconds=3 commit=false out='' busy program
+    local rounds=5 changes=50 seconds=2 commit=false out='' busy program
     while (($#)); do
         case $1 in
         --quick) rounds=1 changes=10 seconds=1 ;;

@@ -169,9 +169,10 @@ def measure(weft, writer, writer_netns, other_netns, times):
     rows = []
     for kind, change in kinds.items():
         figures = {"call_ms": [], "writer_ms": [], "other_ms": []}
-        # The first is not counted. What is there already has been made with turn 0, but for the Pod.
-        first = 0 if kind == "pod" else 1
-        for turn in range(first, first + int(times) + 1):
+        # The first is not measured: it may be what is there already.
+        change(0)
+        time.sleep(1)
+        for turn in range(1, int(times) + 1):
             begun = time.monotonic_ns()
             change(turn)
             figures["call_ms"].append((time.monotonic_ns() - begun) / 1e6)
@@ -179,7 +180,9 @@ def measure(weft, writer, writer_netns, other_netns, times):
             figures["other_ms"].append(watchers[1].after(begun))
             # What belongs to this change is over before the next.
             time.sleep(0.3)
-        rows.append({"kind": kind, **{name: sorted(values[1:]) for name, values in figures.items()}})
+        rows.append({"kind": kind, **{name: sorted(values) for name, values in figures.items()}})
+    # The Pod of the last turn, where that made one.
+    detach(writer, extra + int(times) // 2 * NAMESPACES)
     for watcher in watchers:
         watcher.process.kill()
     print(json.dumps(rows))
