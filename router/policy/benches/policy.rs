@@ -11,7 +11,12 @@
 //! `scripts/bench policy` makes a table of it.
 
 // A benchmark reads the clock, and fails where it cannot go on.
-#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr
+)]
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
