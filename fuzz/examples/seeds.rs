@@ -106,9 +106,23 @@ fn packets(seeds: &mut BTreeMap<&str, Vec<Vec<u8>>>) {
         .collect();
     let plain = payload(&[0; 10], &arp(1, 2));
     let probes = [2u8, 3].map(|kind| [&[kind], &7u64.to_le_bytes()[..]].concat());
+    let relayed = |which: u8, of: u8, relays: u8| {
+        let head = [&[5, which, of, relays][..], &7u32.to_le_bytes(), &[1; 8], &[2; 8]].concat();
+        [head, vec![3; 8 * usize::from(relays & 0x0f)], vec![which; 40]].concat()
+    };
+    let pieces = [(2, 3), (0, 3), (1, 3), (0, 2)].map(|(which, of)| relayed(which, of, 0));
+    let relays = [relayed(0, 1, 0x02), relayed(0, 1, 0x12), relayed(1, 2, 0x11)];
+    let size = [&[6u8][..], &7u64.to_le_bytes(), &[0; 60]].concat();
     seeds.insert(
         "payloads",
-        vec![batch(&train), batch(&[plain.clone(), train[1].clone()]), batch(&probes)],
+        vec![
+            batch(&train),
+            batch(&[plain.clone(), train[1].clone()]),
+            batch(&probes),
+            batch(&pieces),
+            batch(&relays),
+            batch(&[size]),
+        ],
     );
 
     let keys = SessionKeys::derive(&[9; 32], Role::Client);

@@ -147,19 +147,27 @@ lab_status() {
     if in_ns "$(switch_ns)" nft list table bridge weft_lab >/dev/null 2>&1; then say "partitioned: $(cat "$(lab_dir)/partition")"; fi
 }
 
-# lab_cut A B [--one-way] [--data]: what A and B send to each other is dropped without a word; one way: what A sends to
-# B; data: all UDP that is not QUIC, as by a firewall that knows QUIC by its fixed bit (RFC 9000, section 17).
+# lab_cut A B [--one-way] [--data | --over N]: what A and B send to each other is dropped without a word; one way: what
+# A sends to B; data: all UDP that is not QUIC, as by a firewall that knows QUIC by its fixed bit (RFC 9000, section 17);
+# over: IP packets longer than N bytes.
 lab_cut() {
-    local from to flag both=true what=''
+    local from to both=true what='' all="$*"
     from=$(host_number "$1")
     to=$(host_number "$2")
     [[ $from != "$to" ]] || usage_error "cut: two different hosts"
-    for flag in "${@:3}"; do
-        case $flag in
+    shift 2
+    while (($#)); do
+        case $1 in
         --one-way) both=false ;;
         --data) what='meta l4proto udp @th,64,8 & 0x40 == 0 ' ;;
-        *) usage_error "cut: unknown flag $flag" ;;
+        --over)
+            [[ ${2:-} =~ ^[0-9]+$ ]] || usage_error 'cut: --over takes a number of bytes'
+            what="meta length > $2 "
+            shift
+            ;;
+        *) usage_error "cut: unknown flag $1" ;;
         esac
+        shift
     done
     {
         printf 'add table bridge weft_lab\n'
@@ -167,7 +175,7 @@ lab_cut() {
         printf 'add rule bridge weft_lab forward iifname h%s oifname h%s %sdrop\n' "$from" "$to" "$what"
         ! $both || printf 'add rule bridge weft_lab forward iifname h%s oifname h%s %sdrop\n' "$to" "$from" "$what"
     } | in_ns "$(switch_ns)" nft -f -
-    printf '%s\n' "$*" >>"$(lab_dir)/partition"
+    printf '%s\n' "$all" >>"$(lab_dir)/partition"
 }
 
 # lab_shape SHAPE: who can reach whom from here on, whatever is cut and healed later.

@@ -124,6 +124,8 @@ pub struct Counters {
     pub arp_answered: u64,
     /// IPv6 neighbour solicitations answered for remote addresses.
     pub nd_answered: u64,
+    /// Pods told that their packets are longer than the path takes.
+    pub too_big_told: u64,
     /// Probe requests sent.
     pub probes_sent: u64,
     /// Probe requests of peers answered.
@@ -144,7 +146,7 @@ pub(crate) struct SharedCounters {
 }
 
 /// How many counters [`Counters`] has besides the drops.
-const PLAIN: usize = 12;
+const PLAIN: usize = 13;
 
 impl Counters {
     fn plain(&self) -> [u64; PLAIN] {
@@ -156,6 +158,7 @@ impl Counters {
             self.flooded,
             self.arp_answered,
             self.nd_answered,
+            self.too_big_told,
             self.probes_sent,
             self.probes_answered,
             self.probes_confirmed,
@@ -187,6 +190,7 @@ impl SharedCounters {
             flooded,
             arp_answered,
             nd_answered,
+            too_big_told,
             probes_sent,
             probes_answered,
             probes_confirmed,
@@ -199,6 +203,7 @@ impl SharedCounters {
             flooded,
             arp_answered,
             nd_answered,
+            too_big_told,
             probes_sent,
             probes_answered,
             probes_confirmed,
@@ -233,6 +238,7 @@ mod tests {
             flooded: 5,
             arp_answered: 6,
             nd_answered: 7,
+            too_big_told: 13,
             probes_sent: 8,
             probes_answered: 9,
             probes_confirmed: 10,

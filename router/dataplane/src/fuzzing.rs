@@ -11,9 +11,11 @@ use weft_crypto::{Identity, PeerName, ReceiverIndex, Role, SessionKeys, Suite};
 use weft_netio::tap::{TapOffload, VNET_HEADER_LEN};
 
 use crate::offload::{Joiner, Undone, open_checksum, split, undone};
-use crate::worker::fuzzing::{check, open_packet, parse_payload};
+use crate::too_big;
+use crate::worker::fuzzing::{Joining, check, open_packet};
 use crate::{
-    Hop, Path, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, classify, mac_for,
+    Hop, Path, PathSize, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, classify,
+    mac_for,
 };
 
 /// The receiver index of the one session in the tables of the targets.
@@ -39,6 +41,7 @@ fn tables() -> Tables {
             name,
             sealer: Arc::new(keys.sealer(RECEIVER, Suite::ChaCha20Poly1305)),
             path: Path::Direct(([192, 0, 2, 1], 6783).into()),
+            size: PathSize::default(),
         }],
         sessions: vec![RxSession {
             receiver: RECEIVER,
@@ -79,7 +82,7 @@ pub fn datagrams(data: &[u8]) {
     }
 }
 
-/// Unsealed payloads of one batch, from a member that may be hostile. What reaches the TAP has a header that the
+/// Unsealed payloads of one batch, from a member that may be hostile. Pieces are joined. What reaches the TAP has a header that the
 /// kernel may rely on, and a super-frame is cut into as many frames as went into it.
 pub fn payloads(data: &[u8]) {
     let tables = tables();
@@ -97,8 +100,9 @@ pub fn payloads(data: &[u8]) {
             assert_eq!(to_kernel(&whole), written.frames, "{whole:02x?}");
         }
     };
-    for payload in &mut payloads {
-        let Some(frame) = parse_payload(payload) else { continue };
+    let mut joining = Joining::default();
+    for (number, payload) in (0..).zip(&mut payloads) {
+        let Some(frame) = joining.parse(payload, number) else { continue };
         let Err(frame) = joiner.extend(0, frame) else { continue };
         write(&mut joiner);
         let Some((open, destination)) = check(frame, session, &tables) else { continue };
@@ -135,10 +139,14 @@ fn cut(header: [u8; VNET_HEADER_LEN], frame: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 /// A frame with its virtio-net header from the TAP, where Pods write what they like: it is classified, cut, and what is
-/// sent passes the checks of the other side.
+/// sent passes the checks of the other side. What its sender may be told has its bounds.
 pub fn bridge_frame(data: &[u8]) {
     let Some((header, frame)) = data.split_first_chunk::<VNET_HEADER_LEN>() else { return };
     let _ = classify(frame, &tables());
+    for room in [0, 700, 1400] {
+        let notice = too_big::notice(frame, frame.len(), room, |_| None);
+        assert!(notice.is_none_or(|notice| notice.len() <= too_big::MAX_LEN));
+    }
     let Some(pieces) = cut(*header, frame) else { return };
     for piece in pieces {
         let (header, frame) = piece.split_first_chunk().expect("cut() puts a header first");

@@ -12,7 +12,7 @@ use weft_crypto::{
 use weft_netio::tap::{TapOffload, VNET_HEADER_LEN};
 
 use crate::offload::{Joiner, Undone, open_checksum, split, undone};
-use crate::{Hop, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, classify};
+use crate::{Hop, PathSize, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, classify};
 
 /// How many peers are in the tables, each with an address range and a session.
 pub const PEERS: u16 = 1000;
@@ -192,6 +192,7 @@ fn tables() -> Tables {
             name,
             sealer: Arc::new(keys.sealer(receiver, Suite::ChaCha20Poly1305)),
             path: crate::Path::Direct(([192, 0, high, low], 6783).into()),
+            size: PathSize::default(),
         });
         let opener = Arc::new(keys.opener(Suite::ChaCha20Poly1305));
         spec.sessions.push(RxSession { receiver, opener, peer: name });

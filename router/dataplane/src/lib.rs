@@ -24,6 +24,7 @@ mod offload;
 mod ranges;
 mod relay;
 mod tables;
+mod too_big;
 mod tunnel;
 mod worker;
 
@@ -31,11 +32,12 @@ pub use arp::ArpRequest;
 pub use classify::{Action, classify};
 pub use counters::{Counters, DropReason, Drops, Traffic};
 pub use mac::{Mac, mac_for};
-pub use mtu::{MIN_POD_MTU, pod_mtu};
+pub use mtu::{MIN_POD_MTU, SURE_DATAGRAM, pod_mtu, pod_mtu_within};
 pub use nd::Solicitation;
 pub use relay::{MAX_RELAYS, RelayRoute, ShortId};
-pub use tables::{Hop, Path, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
+pub use tables::{Hop, Path, PathSize, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec};
 pub use tunnel::Tunnel;
+pub use worker::relay::relayed_within;
 pub use worker::urgency::Scheduling;
 pub use worker::{
     DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, TunnelReceiver, datagram_len,

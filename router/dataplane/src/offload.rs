@@ -5,7 +5,7 @@
 //! datagram of its own, their checksums still open. The other side joins ([`Joiner`]) what arrived in one
 //! batch into a super-frame again, as a network card does. Neither looks at more than headers.
 
-mod checksum;
+pub(crate) mod checksum;
 mod join;
 mod layout;
 mod split;

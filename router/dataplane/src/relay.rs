@@ -11,7 +11,7 @@ pub const MAX_RELAYS: usize = 3;
 pub(crate) const MAX_NAMED: usize = MAX_RELAYS - 1;
 
 /// The length of [`RelayHeader`] that names no relay, in bytes.
-const FIXED_LEN: usize = 6 + 2 * ShortId::LEN;
+const FIXED_LEN: usize = 7 + 2 * ShortId::LEN;
 
 /// The first 8 bytes of a node's name. Enough to find one among neighbours: a wrong one could not open anything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -38,19 +38,24 @@ pub struct RelayRoute {
     pub then: Vec<PeerName>,
 }
 
-/// Whether a datagram was cut, since it is longer than one packet between two relays.
+/// Which piece of a datagram this is, and how many there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Part {
-    Whole,
-    First,
-    Second,
+pub(crate) struct Piece {
+    /// From 0. Invariant: below `count`.
+    pub(crate) index: u8,
+    pub(crate) count: u8,
+}
+
+impl Piece {
+    /// A datagram that was not cut.
+    pub(crate) const WHOLE: Self = Self { index: 0, count: 1 };
 }
 
 /// What stands before a relayed datagram, behind the kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RelayHeader {
-    pub(crate) part: Part,
-    /// Joins the two parts of one datagram.
+    pub(crate) piece: Piece,
+    /// Joins the pieces of one datagram.
     pub(crate) id: u32,
     pub(crate) origin: ShortId,
     pub(crate) destination: ShortId,
@@ -76,16 +81,21 @@ impl RelayHeader {
             *place = id;
             count += 1;
         }
-        Self { part: Part::Whole, id: 0, origin, destination, passed: 0, count, named }
+        Self { piece: Piece::WHOLE, id: 0, origin, destination, passed: 0, count, named }
     }
 
-    /// The header of that part of the datagram.
-    pub(crate) fn of_part(self, part: Part, id: u32) -> Self {
-        Self { part, id, ..self }
+    /// The header of that piece of the datagram.
+    pub(crate) fn of_piece(self, piece: Piece, id: u32) -> Self {
+        Self { piece, id, ..self }
     }
 
     pub(crate) fn len(&self) -> usize {
-        FIXED_LEN + self.count * ShortId::LEN
+        Self::len_of(self.count)
+    }
+
+    /// The length of a header that names so many relays.
+    pub(crate) const fn len_of(count: usize) -> usize {
+        FIXED_LEN + count * ShortId::LEN
     }
 
     /// Whether this is the first relay's turn: what it came from must be its origin.
@@ -95,13 +105,11 @@ impl RelayHeader {
 
     /// Reads a header and answers what stands behind it.
     pub(crate) fn parse(body: &mut [u8]) -> Option<(Self, &mut [u8])> {
-        let kind = match body.first()? {
-            0 => Part::Whole,
-            1 => Part::First,
-            2 => Part::Second,
-            _ => return None,
-        };
-        let counts = *body.get(1)?;
+        let piece = Piece { index: *body.first()?, count: *body.get(1)? };
+        if piece.index >= piece.count {
+            return None;
+        }
+        let counts = *body.get(2)?;
         let (passed, count) = (usize::from(counts >> 4), usize::from(counts & 0x0f));
         if count > MAX_NAMED || passed > count {
             return None;
@@ -111,10 +119,10 @@ impl RelayHeader {
             *place = ShortId(part(body, FIXED_LEN + index * ShortId::LEN)?);
         }
         let header = Self {
-            part: kind,
-            id: u32::from_le_bytes(part(body, 2)?),
-            origin: ShortId(part(body, 6)?),
-            destination: ShortId(part(body, 6 + ShortId::LEN)?),
+            piece,
+            id: u32::from_le_bytes(part(body, 3)?),
+            origin: ShortId(part(body, 7)?),
+            destination: ShortId(part(body, 7 + ShortId::LEN)?),
             passed,
             count,
             named,
@@ -126,14 +134,9 @@ impl RelayHeader {
     /// Writes the header; what is left of `place` is for the datagram. `None` where it is too short.
     pub(crate) fn write<'a>(&self, place: &'a mut [u8]) -> Option<&'a mut [u8]> {
         let (head, rest) = place.split_at_mut_checked(self.len())?;
-        let kind = match self.part {
-            Part::Whole => 0,
-            Part::First => 1,
-            Part::Second => 2,
-        };
         let counts = u8::try_from(self.passed << 4 | self.count).ok()?;
         let named = self.named.iter().take(self.count).flat_map(|id| id.0);
-        let bytes = [kind, counts]
+        let bytes = [self.piece.index, self.piece.count, counts]
             .into_iter()
             .chain(self.id.to_le_bytes())
             .chain(self.origin.0)
@@ -176,10 +179,10 @@ mod tests {
     #[test]
     fn layout_is_that_of_the_protocol_and_comes_back() {
         let header = RelayHeader::new(id(1), id(9), [id(3), id(4)].into_iter());
-        let header = RelayHeader { part: Part::Second, id: 0x0403_0201, ..header };
+        let header = header.of_piece(Piece { index: 2, count: 5 }, 0x0403_0201);
         let mut bytes = vec![0; header.len() + 2];
         header.write(&mut bytes).unwrap().copy_from_slice(b"ab");
-        let mut expected = vec![2, 0x02, 1, 2, 3, 4];
+        let mut expected = vec![2, 5, 0x02, 1, 2, 3, 4];
         for n in [1, 9, 3, 4] {
             expected.extend([n; 8]);
         }
@@ -190,7 +193,7 @@ mod tests {
         for len in 0..=header.len() {
             assert_eq!(RelayHeader::parse(&mut expected[..len].to_vec()), None, "{len}");
         }
-        for (at, bad) in [(0, 3), (1, 0x03), (1, 0x32), (1, 0x10)] {
+        for (at, bad) in [(0, 5), (1, 0), (1, 2), (2, 0x03), (2, 0x32), (2, 0x10)] {
             let mut bytes = expected.clone();
             bytes[at] = bad;
             assert_eq!(RelayHeader::parse(&mut bytes), None);

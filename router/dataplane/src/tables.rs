@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ipnet::IpNet;
 use weft_crypto::{Opener, PeerName, ReceiverIndex, Sealer};
@@ -49,6 +49,41 @@ pub struct PeerPath {
     pub sealer: Arc<Sealer>,
     /// Where sealed packets are sent.
     pub path: Path,
+    /// How long they may be.
+    pub size: PathSize,
+}
+
+/// How long packets to a peer may be.
+#[derive(Clone, Debug)]
+pub struct PathSize {
+    /// The longest datagram that is sent to the peer, in bytes of UDP payload; what is longer goes in pieces.
+    pub limit: usize,
+    /// Whether that is what the path takes. While more is looked for Pods are not told, for they would keep to it.
+    pub known: bool,
+    /// Set by whoever sends a datagram that is longer than [`crate::SURE_DATAGRAM`], whether in pieces or not: then
+    /// the path's MTU matters. Who looks at it takes it back.
+    pub used: Arc<AtomicBool>,
+}
+
+impl PathSize {
+    /// Whether there is a limit that packets of full size exceed.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit != usize::MAX
+    }
+
+    /// Says that a datagram of `len` bytes is sent. Writes to shared memory once for each look at it only.
+    pub fn note(&self, len: usize) {
+        if len > crate::SURE_DATAGRAM && !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Default for PathSize {
+    /// Any length.
+    fn default() -> Self {
+        Self { limit: usize::MAX, known: true, used: Arc::default() }
+    }
 }
 
 /// How sealed packets get to a peer.
@@ -87,6 +122,8 @@ pub struct TablesSpec {
     pub local: Vec<(IpAddr, Mac)>,
     /// The address ranges that the mesh hands out.
     pub ranges: Vec<IpNet>,
+    /// The host's own addresses at the bridge.
+    pub gateways: Vec<IpAddr>,
     /// This node; relayed datagrams for it arrive.
     pub us: Option<PeerName>,
     /// The way to nodes that have no direct path, whether they are among `peers` or not: for datagrams of the
@@ -110,6 +147,7 @@ pub struct Tables {
     /// Invariant: sorted by address, no address twice.
     local: Vec<(IpAddr, Mac)>,
     ranges: Vec<IpNet>,
+    gateways: Vec<IpAddr>,
     us: ShortId,
     /// Of two peers with one id none is here.
     short: BTreeMap<ShortId, Option<PeerSlot>>,
@@ -130,7 +168,17 @@ static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 impl Tables {
     /// Builds a snapshot. Never fails: what contradicts itself in `spec` is resolved as the fields say.
     pub fn new(spec: TablesSpec) -> Self {
-        let TablesSpec { routes, peers, sessions, mut local, ranges, us, relays, tunnels } = spec;
+        let TablesSpec {
+            routes,
+            peers,
+            sessions,
+            mut local,
+            ranges,
+            gateways,
+            us,
+            relays,
+            tunnels,
+        } = spec;
         let checked = |hop| match hop {
             Hop::Peer(PeerSlot(slot)) if slot >= peers.len() => Hop::Unreachable,
             Hop::Local | Hop::Peer(_) | Hop::Unreachable => hop,
@@ -177,6 +225,7 @@ impl Tables {
             sessions,
             local,
             ranges,
+            gateways,
             us,
             short,
             relays,
@@ -218,6 +267,11 @@ impl Tables {
     /// The peer with this id.
     pub(crate) fn peer_short(&self, id: ShortId) -> Option<&PeerPath> {
         self.peer((*self.short.get(&id)?)?)
+    }
+
+    /// The host's address of that family at the bridge.
+    pub(crate) fn gateway(&self, v6: bool) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|ip| ip.is_ipv6() == v6)
     }
 
     /// This node.

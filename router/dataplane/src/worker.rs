@@ -4,7 +4,7 @@ mod egress;
 pub(crate) mod fuzzing;
 mod ingress;
 mod payload;
-mod relay;
+pub(crate) mod relay;
 pub(crate) mod urgency;
 mod windows;
 
@@ -48,7 +48,7 @@ pub struct DataplaneConfig {
     /// Whether workers run before ordinary threads while they keep up with their queues (not under overload), where
     /// the process may (`CAP_SYS_NICE`). It is what keeps a packet's delay short on a host that is busy.
     pub realtime: bool,
-    /// The longest datagram that is sent to a relay, in bytes of UDP payload; what is longer is cut in two.
+    /// The longest datagram that is sent to a relay, in bytes of UDP payload; what is longer goes in pieces.
     /// [`datagram_len`] of the Pods' MTU always fits the underlay.
     pub datagram: usize,
 }
@@ -172,8 +172,8 @@ struct Shared {
     stopping: AtomicBool,
     /// The longest packet to a relay.
     datagram: usize,
-    /// Names the next datagram that is cut in two.
-    pairs: AtomicU32,
+    /// Names the next datagram that is cut into pieces.
+    cut: AtomicU32,
     started: Instant,
 }
 
@@ -182,8 +182,8 @@ struct Shared {
 pub struct RelaySender(Weak<Shared>);
 
 impl RelaySender {
-    /// Sends a datagram to a node along the route that the tables have to it. What cannot be sent is dropped and
-    /// counted.
+    /// Sends a datagram to a node along the route that the tables have to it, or, if that is a neighbour, in pieces that
+    /// its path takes. What cannot be sent is dropped and counted.
     pub fn send(&self, to: &PeerName, datagram: &[u8]) {
         let Some(shared) = self.0.upgrade() else { return };
         let tables = shared.tables.load();
@@ -192,7 +192,7 @@ impl RelaySender {
                 let header = relay::header(&tables, to, route);
                 shared.send_relayed(&tables, &route.first, header, datagram)
             }
-            None => Err(DropReason::RelayNoRoute),
+            None => shared.send_relayed(&tables, to, relay::direct_header(&tables, to), datagram),
         };
         if let Err(reason) = sent {
             let mut tally = Counters::default();
@@ -265,7 +265,7 @@ impl Dataplane {
             inlet: Inlet::new()?,
             stopping: AtomicBool::new(false),
             datagram: config.datagram,
-            pairs: AtomicU32::new(0),
+            cut: AtomicU32::new(0),
             started: Instant::now(),
         });
         let batch = config.batch.clamp(1, MAX_BATCH);
@@ -292,6 +292,20 @@ impl Dataplane {
         tables
             .peer_named(&to)
             .is_some_and(|peer| self.shared.probe(&tables, peer, path, kind, token))
+    }
+
+    /// Asks a peer whether datagrams of `len` bytes get to it straight at `address`; the reply comes as
+    /// [`DataEvent::Confirmed`] with the same token. Returns whether the question went out: an underlay whose own MTU
+    /// is smaller refuses it.
+    pub fn probe_size(&self, to: PeerName, address: SocketAddr, token: u64, len: usize) -> bool {
+        let tables = self.shared.tables.load();
+        let Some(peer) = tables.peer_named(&to) else { return false };
+        let mut packet = payload::size_request(token, len);
+        let sealed = peer.sealer.seal_upkeep(&mut packet).is_ok();
+        let sent = sealed && self.shared.send_packet(&packet, address).is_ok();
+        let probes_sent = u64::from(sent);
+        self.shared.counters.absorb(&mut Counters { probes_sent, ..Counters::default() });
+        sent
     }
 
     /// For the control connections, which go through other nodes by the same routes.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use lab::{Host, hosts, ip, spec, spec_of, until};
 use weft_crypto::Suite;
-use weft_dataplane::{DropReason, Path, PeerPath, Tables, pod_mtu};
+use weft_dataplane::{DropReason, Path, PathSize, PeerPath, Tables, pod_mtu};
 use weft_netio::batch::{RecvBatch, SendBatch};
 use weft_netio::netns::Netns;
 use weft_netio::udp::enable_offload;
@@ -157,6 +157,7 @@ fn a_thousand_peers() {
             name,
             sealer: Arc::clone(&sealer),
             path: Path::Direct(path),
+            size: PathSize::default(),
         });
     }
     a.tables.store(Arc::new(Tables::new(crowded)));

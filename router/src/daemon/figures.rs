@@ -212,6 +212,11 @@ fn data(snapshot: &mut Snapshot, dataplane: &Dataplane) {
         "Neighbour solicitations for remote Pods answered here",
         counters.nd_answered,
     );
+    snapshot.counter(
+        "dataplane_too_big_told",
+        "Pods told that their packets are longer than the path takes",
+        counters.too_big_told,
+    );
     snapshot.counters(
         "dataplane_drops",
         "Packets and frames dropped, by reason",

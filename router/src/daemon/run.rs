@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -218,7 +219,10 @@ impl Running {
         let Parts { engine, links, clock, .. } = &mut self.parts;
         let sessions: Vec<_> = engine
             .links()
-            .filter_map(|(peer, link)| Some((peer, links.epochs(link.id)?.sealed())))
+            .filter_map(|(peer, link)| {
+                let long = links.size_used(link.id)?.swap(false, Ordering::Relaxed);
+                Some((peer, links.epochs(link.id)?.sealed(), long))
+            })
             .collect();
         engine.handle_traffic(sessions.into_iter(), clock.now());
     }
@@ -332,7 +336,9 @@ impl Running {
         // Both are to be asked: each forgets with its answer.
         if engine.take_tables_changed() | links.take_keys_changed() {
             tables.store(Arc::new(tables::build(*name, ranges, engine, links)));
-            let linked = engine.links().map(|(peer, link)| (peer, link.id, link.path()));
+            let linked = engine
+                .links()
+                .map(|(peer, link)| (peer, link.id, link.path(), engine.limit_to(link).bytes));
             links.set_ways(linked, engine.unlinked());
         }
         links.send_rekeys();
@@ -353,6 +359,9 @@ impl Running {
                 Output::Probe { peer, path, token, urgent } => {
                     // What does not go out gets no answer.
                     let _ = dataplane.probe(peer, &path, token, urgent);
+                }
+                Output::ProbeSize { peer, address, token, len } => {
+                    let _ = dataplane.probe_size(peer, address, token, len);
                 }
                 Output::Host { token, state } => outbound.set(token, state),
                 Output::CutOff { token, ports } => scissors.cut(token, ports),

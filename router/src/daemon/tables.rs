@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use weft_api::attach::{Attachment, EXPOSED};
 use weft_crypto::PeerName;
-use weft_dataplane::{Hop, Mac, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for};
+use weft_dataplane::{
+    Hop, Mac, PathSize, PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for,
+};
 
 use super::engine::Engine;
 use super::links::Links;
@@ -25,7 +27,10 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
         // Without a way there is nothing to send along; what comes is still taken.
         if let Some(path) = link.path() {
             slots.insert(name, PeerSlot(peers.len()));
-            peers.push(PeerPath { name, sealer: epochs.sealer().clone(), path });
+            let used = links.size_used(link.id).cloned().unwrap_or_default();
+            let limit = engine.limit_to(link);
+            let size = PathSize { limit: limit.bytes, known: limit.known, used };
+            peers.push(PeerPath { name, sealer: epochs.sealer().clone(), path, size });
         }
         for (receiver, opener) in epochs.openers() {
             sessions.push(RxSession { receiver, opener: opener.clone(), peer: name });
@@ -47,10 +52,19 @@ pub(super) fn build(us: PeerName, ranges: &[IpNet], engine: &Engine, links: &Lin
         sessions,
         local: local(engine),
         ranges: ranges.to_vec(),
+        gateways: gateways(engine),
         us: Some(us),
         relays: engine.relays(),
         tunnels,
     })
+}
+
+/// The host's own addresses at the bridge.
+fn gateways(engine: &Engine) -> Vec<IpAddr> {
+    let host =
+        |attachment: &&Attachment| attachment.container == EXPOSED && attachment.fenced.is_none();
+    let attachments = engine.attachments().filter(host);
+    attachments.flat_map(|attachment| &attachment.ips).map(|ip| ip.addr()).collect()
 }
 
 /// The MACs of the Pods on this node, and of the host where it has addresses.

@@ -28,6 +28,7 @@ mod garbage;
 mod harness;
 mod hostile;
 mod mesh;
+mod mtu;
 mod neighbours;
 mod netpol;
 mod objects;

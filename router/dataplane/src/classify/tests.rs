@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use weft_crypto::{Identity, ReceiverIndex, Role, SessionKeys, Suite};
 
 use super::*;
-use crate::{PeerPath, Route, TablesSpec, mac_for};
+use crate::{PathSize, PeerPath, Route, TablesSpec, mac_for};
 
 const LOCAL: [u8; 4] = [10, 32, 0, 1];
 const OTHER_LOCAL: [u8; 4] = [10, 32, 0, 2];
@@ -298,6 +298,7 @@ fn spec() -> TablesSpec {
             name: Identity::from_seed([1; 32]).name(),
             sealer: Arc::new(keys.sealer(ReceiverIndex(1), Suite::ChaCha20Poly1305)),
             path: crate::Path::Direct("192.0.2.1:6783".parse().unwrap()),
+            size: PathSize::default(),
         }],
         sessions: vec![],
         local: vec![(LOCAL.into(), own), (LOCAL_V6.parse().unwrap(), own)],

@@ -1,7 +1,7 @@
 //! The Internet checksum (RFC 1071, RFC 1624).
 
 /// The one's complement sum of 16-bit words, of which an odd last byte is the upper half, on top of `start`.
-pub(super) fn sum(bytes: &[u8], start: u16) -> u16 {
+pub(crate) fn sum(bytes: &[u8], start: u16) -> u16 {
     let mut chunks = bytes.chunks_exact(2);
     let mut sum = u64::from(start);
     for pair in chunks.by_ref() {

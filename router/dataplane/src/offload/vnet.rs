@@ -97,6 +97,29 @@ pub(crate) enum Undone {
     Segments(SegmentSize),
 }
 
+impl Undone {
+    /// The length of the longest frame that comes of `frame`.
+    pub(crate) fn longest(&self, frame: &[u8]) -> usize {
+        match self {
+            Self::Nothing(_) => frame.len(),
+            Self::Segments(size) => frame.len().min(size.layout.payload + size.bytes),
+        }
+    }
+
+    /// The same with segments for frames of `room` bytes at most, where that is for us to choose: TCP is a stream, but
+    /// a datagram has one length.
+    pub(crate) fn within(self, room: usize) -> Self {
+        match self {
+            Self::Segments(size) if size.layout.transport == Transport::Tcp => {
+                let bytes = room.saturating_sub(size.layout.payload);
+                let bytes = if bytes == 0 { size.bytes } else { size.bytes.min(bytes) };
+                Self::Segments(SegmentSize { bytes, ..size })
+            }
+            Self::Nothing(_) | Self::Segments(_) => self,
+        }
+    }
+}
+
 /// The size of the segments that a super-frame is made of, found to be right for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SegmentSize {

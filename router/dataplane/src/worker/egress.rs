@@ -1,9 +1,10 @@
 //! From the TAP to the peers.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weft_crypto::SealError;
+use weft_crypto::{PeerName, SealError};
 use weft_netio::batch::SendBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::udp::MESSAGE_TOO_LONG;
@@ -14,7 +15,8 @@ use super::relay::{self, Leap};
 use super::urgency::Urgency;
 use super::{BUFFER_LEN, MAX_FRAME, Shared};
 use crate::offload::{Header, Undone, split, undone};
-use crate::relay::RelayRoute;
+use crate::relay::RelayHeader;
+use crate::too_big::{self, Notices};
 use crate::{Action, Counters, DropReason, Path, PeerPath, Tables, classify};
 
 /// Room for packets that go out together, in bytes: a super-frame in its packets, twice. It is filled and read
@@ -24,6 +26,9 @@ const BATCH_LEN: usize = 2 * (BUFFER_LEN + MAX_PACKETS * payload::FRAME_OVERHEAD
 const MAX_PACKETS: usize = 64;
 /// How many bytes wait at most while more frames are read, so that the receiver begins early.
 const SEND_AT: usize = 32 << 10;
+
+/// The longest frame of our own: what tells a Pod that its packet is too big.
+const MAX_ANSWER: usize = too_big::MAX_LEN;
 
 /// The sending worker.
 pub(super) struct Egress {
@@ -40,13 +45,15 @@ struct Outbox {
     batch: SendBatch,
     /// A packet that is to be sealed once more, for a relay.
     inner: Vec<u8>,
+    notices: Notices,
     tally: Counters,
 }
 
 impl Egress {
     pub(super) fn new(shared: Arc<Shared>, batch_len: usize, realtime: bool) -> Self {
         let batch = SendBatch::new(BATCH_LEN, shared.local, shared.offload.udp.cut);
-        let out = Outbox { shared, batch, inner: Vec::new(), tally: Counters::default() };
+        let (notices, tally) = (Notices::default(), Counters::default());
+        let out = Outbox { shared, batch, inner: Vec::new(), notices, tally };
         let urgency = Urgency::new(realtime);
         Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency }
     }
@@ -84,6 +91,7 @@ impl Egress {
     fn fill(&mut self) -> io::Result<bool> {
         let shared = Arc::clone(&self.out.shared);
         let tables = shared.tables.load();
+        self.out.notices.next_batch();
         for _ in 0..self.batch_len {
             let len = match shared.tap.recv(&mut self.frame) {
                 Ok(len) => len,
@@ -119,12 +127,14 @@ impl Outbox {
             Action::Send(slot) => {
                 let peer = tables.peer(slot).ok_or(DropReason::Unreachable)?;
                 let undone = undone(header, frame)?;
+                let undone = self.fit(tables, peer, undone, frame);
                 self.send(tables, peer, undone, frame);
             }
             Action::Flood => {
                 let undone = undone(header, frame)?;
                 self.tally.flooded += 1;
                 for peer in tables.peers() {
+                    let undone = self.fit(tables, peer, undone, frame);
                     self.send(tables, peer, undone, frame);
                 }
             }
@@ -139,6 +149,24 @@ impl Outbox {
             Action::Drop(reason) => return Err(reason),
         }
         Ok(())
+    }
+
+    /// Looks whether what comes of a frame fits the path. If not, its sender is told, and a TCP super-frame is cut into
+    /// shorter segments; what still does not fit goes in pieces.
+    fn fit(&mut self, tables: &Tables, peer: &PeerPath, undone: Undone, frame: &[u8]) -> Undone {
+        let longest = undone.longest(frame);
+        peer.size.note(payload::FRAME_OVERHEAD + longest);
+        let room = peer.size.limit.saturating_sub(payload::FRAME_OVERHEAD);
+        if longest <= room {
+            return undone;
+        }
+        if peer.size.known
+            && self.notices.allow(|| self.shared.started.elapsed())
+            && let Some(notice) = too_big::notice(frame, longest, room, |v6| tables.gateway(v6))
+        {
+            self.tally.too_big_told += self.answer(&notice);
+        }
+        undone.within(room)
     }
 
     /// Sends a frame, or the frames that it is cut into, to a peer.
@@ -164,11 +192,20 @@ impl Outbox {
         len: usize,
         write: impl FnOnce(&mut [u8]) -> Option<Header>,
     ) {
+        let packet_len = payload::FRAME_OVERHEAD + len;
         let path = match &peer.path {
+            Path::Direct(_) if packet_len > peer.size.limit => {
+                let outcome = self.seal_apart(peer, len, write, |out, packet| {
+                    let header = relay::direct_header(tables, &peer.name);
+                    out.push_legs(tables, &peer.name, header, packet)
+                });
+                return outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
+            }
             Path::Direct(address) => *address,
             Path::Relay(route) => {
                 let outcome = self.seal_apart(peer, len, write, |out, packet| {
-                    out.push_legs(tables, peer, route, packet)
+                    let header = relay::header(tables, &peer.name, route);
+                    out.push_legs(tables, &route.first, header, packet)
                 });
                 return outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
             }
@@ -179,7 +216,6 @@ impl Outbox {
                 return outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
             }
         };
-        let packet_len = payload::FRAME_OVERHEAD + len;
         if self.batch.room(packet_len).is_none() {
             self.flush();
         }
@@ -196,7 +232,7 @@ impl Outbox {
         if let Err(error) = peer.sealer.seal(packet) {
             return self.tally.drops.count(unsealed(error));
         }
-        self.batch.push(packet_len, path);
+        self.push(packet_len, path, peer);
         self.tally.sent.packets += 1;
         self.tally.sent.bytes += len as u64;
     }
@@ -227,16 +263,27 @@ impl Outbox {
         Ok(())
     }
 
+    /// Takes a packet that is in the batch's room.
+    fn push(&mut self, len: usize, to: SocketAddr, neighbour: &PeerPath) {
+        if neighbour.size.is_limited() {
+            self.batch.push_alone(len, to);
+        } else {
+            self.batch.push(len, to);
+        }
+    }
+
+    /// Puts a packet on its way inside packets to the neighbour `first`.
     fn push_legs(
         &mut self,
         tables: &Tables,
-        peer: &PeerPath,
-        route: &RelayRoute,
+        first: &PeerName,
+        header: RelayHeader,
         inner: &[u8],
     ) -> Result<(), DropReason> {
-        let (first, leap) = relay::neighbour(tables, &route.first)?;
+        let (first, leap) = relay::neighbour(tables, first)?;
+        first.size.note(inner.len());
         let shared = Arc::clone(&self.shared);
-        for leg in relay::legs(&shared, relay::header(tables, &peer.name, route), inner) {
+        for leg in relay::legs(&shared, first, header, inner) {
             match leap {
                 Leap::Datagram(address) => {
                     let len = leg.packet_len();
@@ -245,7 +292,7 @@ impl Outbox {
                     }
                     let packet = self.batch.room(len).ok_or(DropReason::TooBig)?;
                     leg.seal(packet, &first.sealer)?;
-                    self.batch.push(len, address);
+                    self.push(len, address, first);
                 }
                 Leap::Tunnel(tunnel) => tunnel.send(&leg.sealed(&first.sealer)?)?,
             }
@@ -254,10 +301,10 @@ impl Outbox {
     }
 
     /// Writes a frame of our own to the TAP. Returns how many were taken: 0 or 1.
-    fn answer<const N: usize>(&mut self, frame: &[u8; N]) -> u64 {
-        // Room for the longest answer; const generics cannot add.
-        let mut buffer = [0; VNET_HEADER_LEN + 128];
-        let Some(with_header) = buffer.get_mut(..VNET_HEADER_LEN + N) else { return 0 };
+    fn answer(&mut self, frame: &[u8]) -> u64 {
+        let mut buffer = [0; VNET_HEADER_LEN + MAX_ANSWER];
+        let len = VNET_HEADER_LEN + frame.len();
+        let Some(with_header) = buffer.get_mut(..len) else { return 0 };
         if let Some(room) = with_header.get_mut(VNET_HEADER_LEN..) {
             room.copy_from_slice(frame);
         }

@@ -1,9 +1,11 @@
 //! The workers' checks, without devices, for [`crate::fuzzing`].
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::ingress::{check_frame, open};
 use super::payload::Payload;
+use super::relay::Pieces;
 use super::windows::Windows;
 use crate::Tables;
 use crate::relay::RelayHeader;
@@ -16,15 +18,30 @@ pub(crate) fn open_packet(packet: &mut [u8], tables: &Tables) -> bool {
     open(packet, Some(SocketAddr::from(([192, 0, 2, 1], 6783))), tables, &mut windows).is_ok()
 }
 
-/// The frame, behind its virtio-net header, that an unsealed payload carries.
-pub(crate) fn parse_payload(plaintext: &mut [u8]) -> Option<&mut [u8]> {
-    match Payload::parse(plaintext) {
-        Ok(Payload::Frame(frame)) => Some(frame),
-        Ok(Payload::Relay(body)) => {
-            RelayHeader::parse(body);
-            None
+/// Pieces of datagrams, as the receiving worker keeps them.
+#[derive(Default)]
+pub(crate) struct Joining(Pieces);
+
+impl Joining {
+    /// The frame, behind its virtio-net header, that an unsealed payload carries. A piece of a datagram is joined with
+    /// those before it, one second after each other.
+    pub(crate) fn parse<'a>(
+        &mut self,
+        plaintext: &'a mut [u8],
+        number: u64,
+    ) -> Option<&'a mut [u8]> {
+        match Payload::parse(plaintext) {
+            Ok(Payload::Frame(frame)) => Some(frame),
+            Ok(Payload::Relay(body)) => {
+                if let Some((header, piece)) = RelayHeader::parse(body) {
+                    let now = Duration::from_secs(number);
+                    let whole = self.0.join(&header, piece, now);
+                    assert!(!whole || self.0.joined.len() >= piece.len(), "a piece was lost");
+                }
+                None
+            }
+            _ => None,
         }
-        _ => None,
     }
 }
 

@@ -10,13 +10,13 @@ use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::wait::readable_rung_or_raised;
 
 use super::payload::{Kind, Payload};
-use super::relay::{Arrived, Relay};
+use super::relay::{Arrived, Relay, Whole};
 use super::urgency::Urgency;
 use super::windows::Windows;
 use super::{BUFFER_LEN, DataEvent, Shared};
 use crate::classify::admit;
 use crate::offload::{Joiner, Written, open_checksum};
-use crate::relay::RelayHeader;
+use crate::relay::{RelayHeader, ShortId};
 use crate::tables::Session;
 use crate::{Counters, DropReason, Tables};
 
@@ -136,13 +136,11 @@ impl Ingress {
                     let relayed = false;
                     (shared.events)(DataEvent::Confirmed { receiver, peer, from, token, relayed });
                 }
+                Payload::SizeRequest(token) => {
+                    bridge.reply(session, token, |packet| shared.send_packet(packet, from));
+                }
                 Payload::Relay(body) => {
-                    let windows = &mut self.windows;
-                    match self.relay.handle(body, session, &tables, shared, bridge.tally) {
-                        Ok(None) => {}
-                        Ok(Some(arrived)) => bridge.arrived(arrived, peer, from, windows),
-                        Err(reason) => bridge.tally.drops.count(reason),
-                    }
+                    bridge.unpack(body, session, from, &mut self.relay, &mut self.windows);
                 }
             }
         }
@@ -169,11 +167,7 @@ impl Ingress {
             let outcome = open(&mut packet, None, &tables, &mut self.windows);
             let outcome = outcome.and_then(|opened| match opened {
                 Opened { session, payload: Payload::Relay(body), .. } => {
-                    let arrived =
-                        self.relay.handle(body, session, &tables, shared, bridge.tally)?;
-                    if let Some(arrived) = arrived {
-                        bridge.arrived(arrived, session.rx.peer, NOWHERE, &mut self.windows);
-                    }
+                    bridge.unpack(body, session, NOWHERE, &mut self.relay, &mut self.windows);
                     Ok(())
                 }
                 opened => bridge.pass_one(opened, &Back::Tunnel),
@@ -277,22 +271,86 @@ impl<'p> ToBridge<'p, '_> {
         }
     }
 
-    /// Takes a datagram that came through other nodes, the last of which is `relay`.
-    fn arrived(
+    /// Takes the body of a packet of a neighbour's in which a datagram is, or a piece of one.
+    fn unpack(
         &mut self,
-        arrived: Arrived<'_>,
-        relay: PeerName,
+        body: &mut [u8],
+        session: &Session,
         from: SocketAddr,
+        relay: &mut Relay,
         windows: &mut Windows,
     ) {
-        let Arrived { origin, back: header, datagram } = arrived;
+        let neighbour = session.rx.peer;
+        let outcome = match relay.handle(body, session, self.tables, self.shared, self.tally) {
+            Ok(None) => return,
+            Ok(Some(Arrived { origin, back, datagram })) => {
+                let back = Back::Relay { relay: neighbour, header: back, from };
+                // What a neighbour sends to us itself is a packet of any kind that was too long for the path.
+                let ours = origin == ShortId::from(&neighbour);
+                match datagram {
+                    Whole::Here(datagram) => {
+                        self.arrived(origin, datagram, &back, ours.then_some(relay), windows)
+                    }
+                    Whole::Joined => {
+                        let mut joined = relay.take_joined();
+                        let inside = ours.then_some(&mut *relay);
+                        let outcome = self.arrived(origin, &mut joined, &back, inside, windows);
+                        relay.keep(joined);
+                        outcome
+                    }
+                }
+            }
+            Err(reason) => Err(reason),
+        };
+        outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
+    }
+
+    /// Takes a datagram that has come to its end.
+    fn arrived(
+        &mut self,
+        origin: ShortId,
+        datagram: &mut [u8],
+        back: &Back,
+        inside: Option<&mut Relay>,
+        windows: &mut Windows,
+    ) -> Result<(), DropReason> {
         if datagram.first().is_some_and(|first| first & QUIC_BIT != 0) {
             let datagram = datagram.to_vec();
-            return (self.shared.events)(DataEvent::Datagram { origin, datagram });
+            (self.shared.events)(DataEvent::Datagram { origin, datagram });
+            return Ok(());
         }
-        open(datagram, None, self.tables, windows)
-            .and_then(|opened| self.pass_one(opened, &Back::Relay { relay, header, from }))
-            .unwrap_or_else(|reason| self.tally.drops.count(reason));
+        match (open(datagram, None, self.tables, windows)?, inside) {
+            (Opened { session, payload: Payload::Relay(body), .. }, Some(relay)) => {
+                self.through(body, session, back, relay, windows)
+            }
+            (opened, _) => self.pass_one(opened, back),
+        }
+    }
+
+    /// Takes the body of a relayed packet that was too long for the path from the neighbour.
+    fn through(
+        &mut self,
+        body: &mut [u8],
+        session: &Session,
+        outer: &Back,
+        relay: &mut Relay,
+        windows: &mut Windows,
+    ) -> Result<(), DropReason> {
+        let arrived = relay.handle(body, session, self.tables, self.shared, self.tally)?;
+        let Some(Arrived { origin, back: header, datagram }) = arrived else { return Ok(()) };
+        let back = match *outer {
+            Back::Relay { relay, from, .. } => Back::Relay { relay, header, from },
+            Back::Tunnel => Back::Tunnel,
+        };
+        match datagram {
+            Whole::Here(datagram) => self.arrived(origin, datagram, &back, None, windows),
+            Whole::Joined => {
+                let mut joined = relay.take_joined();
+                let outcome = self.arrived(origin, &mut joined, &back, None, windows);
+                relay.keep(joined);
+                outcome
+            }
+        }
     }
 
     /// Takes a packet that came on a way other than the underlay, where nothing is joined.
@@ -337,8 +395,8 @@ impl<'p> ToBridge<'p, '_> {
                     }
                 }
             }
-            // Nobody puts a relayed packet into a relayed packet.
-            Payload::Relay(_) => return Err(DropReason::Malformed),
+            // Nobody puts a relayed packet into a relayed packet, and only direct paths are asked for their size.
+            Payload::Relay(_) | Payload::SizeRequest(_) => return Err(DropReason::Malformed),
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ pub(super) enum Kind {
     ProbeReply = 0x03,
     UrgentRequest = 0x04,
     Relay = 0x05,
+    SizeRequest = 0x06,
 }
 
 /// A payload, taken apart.
@@ -38,6 +39,8 @@ pub(super) enum Payload<'a> {
         urgent: bool,
     },
     ProbeReply(u64),
+    /// Asks whether a packet of this length arrives.
+    SizeRequest(u64),
     /// A relay header and the datagram behind it.
     Relay(&'a mut [u8]),
 }
@@ -55,6 +58,10 @@ impl<'a> Payload<'a> {
                 token(body).map(|token| Payload::ProbeRequest { token, urgent: true })
             }
             kind if kind == Kind::Relay as u8 => Ok(Payload::Relay(body)),
+            kind if kind == Kind::SizeRequest as u8 => body
+                .split_first_chunk()
+                .ok_or(DropReason::Malformed)
+                .map(|(token, _)| Payload::SizeRequest(u64::from_le_bytes(*token))),
             kind if kind == Kind::ProbeReply as u8 => token(body).map(Payload::ProbeReply),
             _ => Err(DropReason::UnknownKind),
         }
@@ -72,6 +79,13 @@ pub(super) fn probe(kind: Kind, token: u64) -> [u8; PROBE_LEN] {
     for (place, byte) in packet.iter_mut().skip(KIND_AT).zip(plaintext) {
         *place = byte;
     }
+    packet
+}
+
+/// A packet of `len` bytes, but no less than a probe's, that asks whether it arrives; ready to be sealed.
+pub(super) fn size_request(token: u64, len: usize) -> Vec<u8> {
+    let mut packet = probe(Kind::SizeRequest, token).to_vec();
+    packet.resize(len.max(PROBE_LEN), 0);
     packet
 }
 

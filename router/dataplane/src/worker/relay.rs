@@ -1,7 +1,8 @@
-//! Datagrams that go through other nodes: sent on their way, passed on, and put together at their end.
+//! Datagrams that go inside packets for a neighbour: through other nodes, or in pieces where they are longer than the
+//! path. Sent on their way, passed on, and put together at their end.
 
-mod halves;
 mod limit;
+mod pieces;
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -12,15 +13,20 @@ use weft_netio::batch::SendBatch;
 
 use super::payload::Kind;
 use super::{Shared, egress};
-use crate::relay::{Part, RelayHeader, RelayRoute, ShortId};
+use crate::relay::{Piece, RelayHeader, RelayRoute, ShortId};
 use crate::tables::Session;
 use crate::tunnel::Tunnel;
 use crate::{Counters, DropReason, Path, PeerPath, Tables};
-use halves::Halves;
 use limit::Limits;
+pub(super) use pieces::Pieces;
 
 /// How much longer a packet is than the relay header and the datagram in it.
 const OVERHEAD: usize = HEADER_LEN + 1 + TAG_LEN;
+
+/// The longest packet that fits one datagram of `limit` bytes through a first relay and `others` more.
+pub fn relayed_within(limit: usize, others: usize) -> usize {
+    limit.saturating_sub(OVERHEAD + RelayHeader::len_of(others))
+}
 
 /// A packet to a relay, before it is sealed.
 pub(super) struct Leg<'a> {
@@ -55,24 +61,24 @@ impl Leg<'_> {
     }
 }
 
-/// A datagram as one leg, or cut into two where it is longer than `limit` allows a packet to be.
+/// A datagram as one leg, or as pieces of about one length where it is longer than packets to that neighbour may be.
+/// Nothing where too many would be needed.
 pub(super) fn legs<'a>(
     shared: &Shared,
+    neighbour: &PeerPath,
     header: RelayHeader,
     datagram: &'a [u8],
 ) -> impl Iterator<Item = Leg<'a>> {
-    let whole = OVERHEAD + header.len() + datagram.len() <= shared.datagram;
-    let (first, second) = if whole {
-        (datagram, None)
-    } else {
-        let (first, second) = datagram.split_at(datagram.len() / 2);
-        (first, Some(second))
-    };
-    let id = shared.pairs.fetch_add(1, Ordering::Relaxed);
-    let part = if whole { Part::Whole } else { Part::First };
-    let first = Leg { header: header.of_part(part, id), datagram: first };
-    let second = second.map(|datagram| Leg { header: header.of_part(Part::Second, id), datagram });
-    std::iter::once(first).chain(second)
+    let longest = shared.datagram.min(neighbour.size.limit);
+    let room = longest.saturating_sub(OVERHEAD + header.len()).max(1);
+    let pieces = datagram.len().div_ceil(room).max(1);
+    let each = datagram.len().div_ceil(pieces).max(1);
+    let count = u8::try_from(pieces).unwrap_or(0);
+    let id = if count == 1 { 0 } else { shared.cut.fetch_add(1, Ordering::Relaxed) };
+    (0..count).zip(datagram.chunks(each)).map(move |(index, datagram)| Leg {
+        header: header.of_piece(Piece { index, count }, id),
+        datagram,
+    })
 }
 
 /// How packets get to a neighbour.
@@ -101,6 +107,11 @@ pub(super) fn neighbour<'t>(
     Ok((peer, leap(tables, peer).ok_or(DropReason::RelayNoRoute)?))
 }
 
+/// The header of what this node sends to the neighbour `to`.
+pub(super) fn direct_header(tables: &Tables, to: &PeerName) -> RelayHeader {
+    RelayHeader::new(tables.us(), ShortId::from(to), std::iter::empty())
+}
+
 /// The header of what this node sends to `to` along `route`.
 pub(super) fn header(tables: &Tables, to: &PeerName, route: &RelayRoute) -> RelayHeader {
     let then = route.then.iter().map(ShortId::from);
@@ -108,7 +119,8 @@ pub(super) fn header(tables: &Tables, to: &PeerName, route: &RelayRoute) -> Rela
 }
 
 impl Shared {
-    /// Sends a datagram through the relay `first`, with a system call of its own: for what is rare.
+    /// Sends a datagram through the relay `first`, or, if that is its destination, in pieces. A system call for each:
+    /// for what is rare.
     pub(super) fn send_relayed(
         &self,
         tables: &Tables,
@@ -117,7 +129,7 @@ impl Shared {
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         let (relay, leap) = neighbour(tables, first)?;
-        for leg in legs(self, header, datagram) {
+        for leg in legs(self, relay, header, datagram) {
             let packet = leg.sealed(&relay.sealer)?;
             match leap {
                 Leap::Datagram(address) => self.send_packet(&packet, address)?,
@@ -131,29 +143,38 @@ impl Shared {
 /// The receiving worker's share of relaying.
 pub(super) struct Relay {
     out: SendBatch,
-    halves: Halves,
+    pieces: Pieces,
     limits: Limits,
-    /// The time since the start when the batch at hand had its first packet to pass on: one look at the clock for all.
+    /// The time since the start when the batch at hand had its first packet to pass on, or piece: one look at the clock
+    /// for all.
     now: Option<Duration>,
+}
+
+/// Where the datagram that came to its end is.
+pub(super) enum Whole<'a> {
+    /// In the packet.
+    Here(&'a mut [u8]),
+    /// Put together: [`Relay::take_joined`].
+    Joined,
 }
 
 /// A datagram that has come to its end, and how an answer goes back.
 pub(super) struct Arrived<'a> {
     pub(super) origin: ShortId,
     pub(super) back: RelayHeader,
-    pub(super) datagram: &'a mut [u8],
+    pub(super) datagram: Whole<'a>,
 }
 
 impl Relay {
     pub(super) fn new(shared: &Shared) -> Self {
         let out = SendBatch::new(4 * super::BUFFER_LEN, shared.local, shared.offload.udp.cut);
-        Self { out, halves: Halves::default(), limits: Limits::default(), now: None }
+        Self { out, pieces: Pieces::default(), limits: Limits::default(), now: None }
     }
 
     /// Takes the body of a relayed packet that came in `session`: passes it on, or answers it if this is its end
     /// and all of it is here.
     pub(super) fn handle<'a>(
-        &'a mut self,
+        &mut self,
         body: &'a mut [u8],
         session: &Session,
         tables: &Tables,
@@ -163,24 +184,35 @@ impl Relay {
         let (header, datagram) = RelayHeader::parse(body).ok_or(DropReason::Malformed)?;
         if header.destination == tables.us() {
             let (origin, back) = (header.origin, header.back());
-            let datagram = match header.part {
-                Part::Whole => Some(datagram),
-                Part::First | Part::Second => self.halves.join(&header, datagram),
+            let datagram = if header.piece == Piece::WHOLE {
+                Whole::Here(datagram)
+            } else {
+                let now = self.now(shared);
+                if !self.pieces.join(&header, datagram, now) {
+                    return Ok(None);
+                }
+                Whole::Joined
             };
-            return Ok(datagram.map(|datagram| Arrived { origin, back, datagram }));
+            return Ok(Some(Arrived { origin, back, datagram }));
         }
         // What a neighbour sends in another's name would be charged to that other.
         if header.is_fresh() && header.origin != ShortId::from(&session.rx.peer) {
             return Err(DropReason::Spoofed);
         }
-        let now = *self.now.get_or_insert_with(|| shared.started.elapsed());
+        let now = self.now(shared);
         if !self.limits.allow(header.origin, datagram.len(), now) {
             return Err(DropReason::RelayLimit);
         }
         let (header, next) = header.pass_on(tables.us());
         let next = tables.peer_short(next).ok_or(DropReason::RelayNoRoute)?;
         let leg = Leg { header, datagram };
+        next.size.note(leg.packet_len());
         match leap(tables, next).ok_or(DropReason::RelayNoRoute)? {
+            Leap::Datagram(_) if leg.packet_len() > next.size.limit => {
+                let packet = leg.sealed(&next.sealer)?;
+                let direct = direct_header(tables, &next.name);
+                shared.send_relayed(tables, &next.name, direct, &packet)?;
+            }
             Leap::Datagram(address) => {
                 let len = leg.packet_len();
                 if self.out.room(len).is_none() {
@@ -188,13 +220,30 @@ impl Relay {
                 }
                 let packet = self.out.room(len).ok_or(DropReason::TooBig)?;
                 leg.seal(packet, &next.sealer)?;
-                self.out.push(len, address);
+                if next.size.is_limited() {
+                    self.out.push_alone(len, address);
+                } else {
+                    self.out.push(len, address);
+                }
             }
             Leap::Tunnel(tunnel) => tunnel.send(&leg.sealed(&next.sealer)?)?,
         }
         tally.relayed.packets += 1;
         tally.relayed.bytes += datagram.len() as u64;
         Ok(None)
+    }
+
+    fn now(&mut self, shared: &Shared) -> Duration {
+        *self.now.get_or_insert_with(|| shared.started.elapsed())
+    }
+
+    /// The datagram that was put together last; [`Relay::keep`] takes its room back.
+    pub(super) fn take_joined(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pieces.joined)
+    }
+
+    pub(super) fn keep(&mut self, room: Vec<u8>) {
+        self.pieces.joined = room;
     }
 
     /// Sends what was passed on, and forgets the time.

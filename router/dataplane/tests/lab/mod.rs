@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use weft_crypto::{Identity, PeerName, ReceiverIndex, Role, SessionKeys, Suite};
 use weft_dataplane::{
-    Counters, DataEvent, Dataplane, DataplaneConfig, DropReason, Hop, Mac, Path, PeerPath,
-    PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for,
+    Counters, DataEvent, Dataplane, DataplaneConfig, DropReason, Hop, Mac, Path, PathSize,
+    PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for,
 };
 use weft_netio::netns::Netns;
 use weft_netio::tap::Tap;
@@ -128,6 +128,7 @@ pub(crate) fn spec_of(index: usize, underlays: [SocketAddr; 2], suite: Suite) ->
             name: peer,
             sealer: Arc::new(keys.sealer(other.session, suite)),
             path: Path::Direct(underlays[1 - index]),
+            size: PathSize::default(),
         }],
         sessions: vec![RxSession {
             receiver: own.session,
@@ -144,6 +145,7 @@ pub(crate) fn spec_of(index: usize, underlays: [SocketAddr; 2], suite: Suite) ->
             name: name(2),
             sealer: Arc::new(third.sealer(ReceiverIndex(1), suite)),
             path: Path::Direct(SocketAddr::new([192, 0, 2, 9].into(), 9)),
+            size: PathSize::default(),
         });
         spec.sessions.push(RxSession {
             receiver: THIRD_SESSION,

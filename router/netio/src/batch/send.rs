@@ -95,15 +95,27 @@ impl SendBatch {
             Some(train) if self.cut && train.takes(len, to) => {
                 train.bytes += len;
                 train.count += 1;
+                self.used += len;
             }
-            _ => {
-                let place = (self.names.get_mut(self.len), self.trains.get_mut(self.len));
-                let (Some(name), Some(train)) = place else { return };
-                *name = encode(mapped_for(self.local, to));
-                *train = Train { to, bytes: len, each: len, count: 1 };
-                self.len += 1;
-            }
+            _ => self.begin(len, to, len),
         }
+    }
+
+    /// The same, but the datagram is a message of its own. What judges packets by their length between two virtual
+    /// devices sees a message before the kernel has cut it.
+    pub fn push_alone(&mut self, len: usize, to: SocketAddr) {
+        if self.room(len).is_some() {
+            // No datagram is that short, so none follows.
+            self.begin(len, to, 0);
+        }
+    }
+
+    fn begin(&mut self, len: usize, to: SocketAddr, each: usize) {
+        let place = (self.names.get_mut(self.len), self.trains.get_mut(self.len));
+        let (Some(name), Some(train)) = place else { return };
+        *name = encode(mapped_for(self.local, to));
+        *train = Train { to, bytes: len, each, count: 1 };
+        self.len += 1;
         self.used += len;
     }
 
@@ -256,6 +268,7 @@ mod tests {
         assert!(train.takes(10, to) && train.takes(1, to));
         assert!(!train.takes(11, to) && !train.takes(0, to) && !train.takes(10, other));
         assert!(!Train { bytes: 19, ..train }.takes(9, to), "a shorter one was the last");
+        assert!(!Train { each: 0, bytes: 20, count: 1, ..train }.takes(10, to), "alone");
         let many = Train { to, bytes: 64, each: 1, count: 64 };
         assert!(!many.takes(1, to));
         let long = Train { to, bytes: 65_000, each: 32_500, count: 2 };

@@ -1,5 +1,6 @@
 //! What the engine asks its shell to do.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::VarInt;
@@ -53,6 +54,9 @@ pub(in crate::daemon) enum Output {
     /// [`super::Engine::handle_answer`] with the token. An urgent one tells the peer that answers
     /// are missing here.
     Probe { peer: PeerName, path: Path, token: u64, urgent: bool },
+    /// Ask a peer whether datagrams of `len` bytes get to it at `address`; then, if it is answered,
+    /// [`super::Engine::handle_answer`] with the token.
+    ProbeSize { peer: PeerName, address: SocketAddr, token: u64, len: usize },
     /// Make the host look so; then [`super::Engine::handle_host`] with the token. Of several, the
     /// last one counts.
     Host { token: u64, state: HostState },

@@ -10,7 +10,7 @@ use weft_crypto::{PeerName, Suite};
 use weft_dataplane::Path;
 use weft_gossip::{DialError, Endpoint, Retry, Time};
 
-use super::paths::{Monitor, RelayPath, Told, interval};
+use super::paths::{Monitor, PathMtu, RelayPath, Told, interval, longest};
 use super::{Engine, Output};
 use crate::config::Tunnel;
 use crate::daemon::links::{LinkId, close_code, is_virtual};
@@ -54,6 +54,9 @@ pub(in crate::daemon) struct PeerLink {
     pub(super) target: Option<SocketAddr>,
     /// The path to `target`.
     pub(super) direct: Monitor,
+    /// How long packets on the direct path may be, and which address that was found for.
+    pub(super) mtu: PathMtu,
+    pub(super) sized: Option<SocketAddr>,
     /// The path through others, while there is no direct one.
     pub(super) relay: Option<RelayPath>,
     /// The way inside the control connection, while that is looked at.
@@ -233,6 +236,8 @@ impl Engine {
             suite: new.suite,
             target,
             direct: Monitor::new(end, interval(target.unwrap_or(new.address)), now),
+            mtu: PathMtu::new(longest(self.settings.mtu), now),
+            sized: None,
             relay: None,
             tunnel: None,
             kind: self.settings.tunnel,

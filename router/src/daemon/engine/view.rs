@@ -116,7 +116,7 @@ impl Engine {
             path: Some(if relay.is_some() { "relay" } else { "direct" }.to_owned()),
             via: relay.map(|relay| relay.route.first.to_string()),
             cipher: Some(link.suite.to_string()),
-            mtu: Some(self.settings.mtu),
+            mtu: Some(self.mtu_to(link)),
             offload: Some(self.settings.offload.clone()),
             rtt_us: quality
                 .rtt()

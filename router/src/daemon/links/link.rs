@@ -31,6 +31,8 @@ pub(super) struct Link {
     pub(super) epochs: Epochs,
     /// The way of sealed packets into the connection.
     pub(super) tunnel: Tunnel,
+    /// Set by whoever sends a long datagram to the peer.
+    pub(super) size_used: Arc<AtomicBool>,
 }
 
 impl Link {
@@ -50,7 +52,7 @@ impl Link {
         let tunnel = tunnel::start(&connection, shared.receiver.clone());
         let deaf = Arc::new(AtomicBool::new(false));
         tokio::spawn(read(id, recv, connection.clone(), shared.clone(), deaf.clone()));
-        Self { connection, queue, deaf, epochs, tunnel }
+        Self { connection, queue, deaf, epochs, tunnel, size_used: Arc::default() }
     }
 
     pub(super) fn send(&self, kind: FrameType, bytes: Bytes, counters: &Counters) {

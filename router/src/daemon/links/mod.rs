@@ -18,7 +18,7 @@ mod tunnel;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
 use weft_crypto::{Epochs, Identity, PeerName, Role, Secrets, Suite};
-use weft_dataplane::{Path, RelaySender, Tunnel, TunnelReceiver};
+use weft_dataplane::{Path, PathSize, RelaySender, Tunnel, TunnelReceiver};
 use weft_gossip::{DialError, Endpoint, Retry};
 
 pub use endpoint::EndpointError;
@@ -242,21 +242,27 @@ impl Links {
         self.links.remove(&id);
     }
 
-    /// Says how datagrams to each peer go: those with a link along their path, all others in `relayed` through
-    /// other nodes.
+    /// Says how datagrams to each peer go: those with a link along their path, and in pieces where they are longer than
+    /// the limit that stands beside it; all others in `relayed` through other nodes.
     pub(super) fn set_ways<'a>(
         &mut self,
-        linked: impl Iterator<Item = (PeerName, LinkId, Option<Path>)>,
+        linked: impl Iterator<Item = (PeerName, LinkId, Option<Path>, usize)>,
         relayed: impl Iterator<Item = &'a PeerName>,
     ) {
         let mut through: BTreeMap<SocketAddr, PeerName> =
             relayed.map(|peer| (virtual_address(peer), *peer)).collect();
         let mut direct = BTreeMap::new();
         self.remotes.clear();
-        for (peer, id, path) in linked {
+        let mut sizes = BTreeMap::new();
+        for (peer, id, path, limit) in linked {
             let Some(link) = self.links.get(&id) else { continue };
             let remote = link.remote();
             self.remotes.insert(peer, remote);
+            if let Some(Path::Direct(_)) = path {
+                let used = Arc::clone(&link.size_used);
+                let size = PathSize { limit, known: true, used };
+                sizes.insert(canonical(remote), (peer, size));
+            }
             match path {
                 Some(Path::Relay(_)) => {
                     through.insert(canonical(remote), peer);
@@ -267,7 +273,7 @@ impl Links {
                 Some(Path::Direct(_) | Path::Tunnel) | None => {}
             }
         }
-        self.ways.set(through, direct);
+        self.ways.set(through, direct, sizes);
     }
 
     /// Takes a datagram that came from `peer` through other nodes.
@@ -279,6 +285,11 @@ impl Links {
     /// The data path's keys of a link.
     pub(super) fn epochs(&self, id: LinkId) -> Option<&Epochs> {
         self.links.get(&id).map(|link| &link.epochs)
+    }
+
+    /// Set by whoever sends a long datagram to the peer of a link.
+    pub(super) fn size_used(&self, id: LinkId) -> Option<&Arc<AtomicBool>> {
+        self.links.get(&id).map(|link| &link.size_used)
     }
 
     /// The way of sealed packets into the connection of a link.

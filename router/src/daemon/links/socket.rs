@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use weft_crypto::PeerName;
-use weft_dataplane::RelaySender;
+use weft_dataplane::{PathSize, RelaySender};
 
 /// Datagrams that wait for the endpoint; more are dropped, and QUIC sends again.
 const QUEUE: usize = 256;
@@ -51,6 +51,9 @@ pub(super) struct Ways {
     relayed: BTreeMap<SocketAddr, PeerName>,
     /// Where a virtual address leads while there is a direct path.
     direct: BTreeMap<SocketAddr, SocketAddr>,
+    /// How long datagrams to each address may be, where there is a direct path and a session; what is longer goes
+    /// through the session, in pieces.
+    sizes: BTreeMap<SocketAddr, (PeerName, PathSize)>,
     /// The reverse of `direct`.
     back: BTreeMap<SocketAddr, SocketAddr>,
     arrived: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -67,13 +70,16 @@ impl SharedWays {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the ways. `relayed` goes through other nodes; `direct` leads from virtual to real addresses.
+    /// Replaces the ways. `relayed` goes through other nodes; `direct` leads from virtual to real addresses; `sizes` says
+    /// how long datagrams may be.
     pub(super) fn set(
         &self,
         relayed: BTreeMap<SocketAddr, PeerName>,
         direct: BTreeMap<SocketAddr, SocketAddr>,
+        sizes: BTreeMap<SocketAddr, (PeerName, PathSize)>,
     ) {
         let mut ways = self.lock();
+        ways.sizes = sizes;
         ways.back = direct.iter().map(|(from, to)| (*to, *from)).collect();
         ways.relayed = relayed;
         ways.direct = direct;
@@ -122,12 +128,16 @@ impl AsyncUdpSocket for WaySocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let to =
             SocketAddr::new(transmit.destination.ip().to_canonical(), transmit.destination.port());
+        let each = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let (relayed, direct) = {
             let ways = self.ways.lock();
-            (ways.relayed.get(&to).copied(), ways.direct.get(&to).copied())
+            let too_long = ways.sizes.get(&to).and_then(|(peer, size)| {
+                size.note(each);
+                (each > size.limit).then_some(*peer)
+            });
+            (too_long.or(ways.relayed.get(&to).copied()), ways.direct.get(&to).copied())
         };
         if let Some(peer) = relayed {
-            let each = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
             for datagram in transmit.contents.chunks(each) {
                 self.relay.send(&peer, datagram);
             }

@@ -58,7 +58,7 @@ fn unknown_and_broken_payloads_are_told_apart() {
         side.open(&packet)
     };
     assert_eq!(sealed(&[]), Err(DropReason::UnknownKind));
-    for kind in [0, 6, 0xff] {
+    for kind in [0, 7, 0xff] {
         assert_eq!(sealed(&[kind, 1, 2, 3]), Err(DropReason::UnknownKind));
     }
     for len in [0, 7, 9] {
@@ -67,6 +67,8 @@ fn unknown_and_broken_payloads_are_told_apart() {
     assert_eq!(sealed(&[1]), Ok(Kind::Frame));
     assert_eq!(sealed(&[3, 0, 0, 0, 0, 0, 0, 0, 0]), Ok(Kind::ProbeReply));
     assert_eq!(sealed(&[4, 0, 0, 0, 0, 0, 0, 0, 0]), Ok(Kind::UrgentRequest));
+    assert_eq!(sealed(&[6, 0, 0, 0, 0, 0, 0, 0]), Err(DropReason::Malformed));
+    assert_eq!(sealed(&[&[6][..], &[0; 100]].concat()), Ok(Kind::SizeRequest));
 }
 
 #[test]
@@ -161,6 +163,7 @@ impl Side {
             Payload::ProbeRequest { urgent: true, .. } => Kind::UrgentRequest,
             Payload::ProbeReply(_) => Kind::ProbeReply,
             Payload::Relay(_) => Kind::Relay,
+            Payload::SizeRequest(_) => Kind::SizeRequest,
         })
     }
 }

@@ -6,9 +6,11 @@
 
 mod class;
 mod monitor;
+mod mtu;
 mod quality;
 mod relayed;
 mod routes;
+mod sizes;
 mod tunnel;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,8 @@ use weft_dataplane::{Path, RelayRoute, ShortId};
 use weft_gossip::{LinkState, Time};
 
 pub(super) use monitor::{End, Monitor, interval};
+pub(super) use mtu::PathMtu;
+pub(super) use sizes::longest;
 
 use super::peers::PeerLink;
 use super::{Engine, Output};
@@ -114,7 +118,8 @@ impl Engine {
             let direct = link.target.map(|_| link.direct.poll_timeout());
             let relay = link.relay.as_ref().map(|relay| relay.monitor.poll_timeout());
             let tunnel = link.tunnel.as_ref().map(Monitor::poll_timeout);
-            [direct, relay, tunnel].into_iter().flatten()
+            let size = link.mtu.poll_timeout().filter(|_| link.direct.is_alive());
+            [direct, relay, tunnel, size].into_iter().flatten()
         });
         links.chain(self.paths.check).min()
     }
@@ -145,6 +150,7 @@ impl Engine {
                 ask(&mut relay.monitor, Path::Relay(Arc::clone(&relay.route)));
             }
         }
+        self.drive_sizes(now);
         self.update_tunnels(now);
         self.drive_tunnels(now);
         for (peer, change) in direct {
@@ -172,6 +178,8 @@ impl Engine {
             (None, Some(change)) => self.relayed_changed(peer, change, now),
             (None, None) => self.tell(peer, now),
         }
+        self.handle_size_answer(peer, token, now);
+        self.drive_sizes(now);
         self.settle(now);
     }
 
@@ -193,15 +201,18 @@ impl Engine {
         self.settle(now);
     }
 
-    /// How many packets the session with each peer has sealed so far; called every [`TRAFFIC_EVERY`]. Paths that carry
-    /// traffic are watched more closely.
+    /// How many packets the session with each peer has sealed so far, and whether some of the last were long; called every
+    /// [`TRAFFIC_EVERY`]. Paths that carry traffic are watched more closely.
     pub(in crate::daemon) fn handle_traffic(
         &mut self,
-        sealed: impl Iterator<Item = (PeerName, u64)>,
+        sealed: impl Iterator<Item = (PeerName, u64, bool)>,
         now: Time,
     ) {
-        for (peer, sealed) in sealed {
+        for (peer, sealed, long) in sealed {
             let Some(link) = self.peers.get_mut(peer) else { continue };
+            if long {
+                link.mtu.handle_use(now);
+            }
             let busy = sealed.saturating_sub(link.sealed) > QUIET;
             link.sealed = sealed;
             link.direct.handle_traffic(busy, now);
@@ -226,6 +237,9 @@ impl Engine {
                 warn!(peer = title, "the direct path is dead: probes get no answer");
                 self.log_tunnel(peer);
             }
+        }
+        if let Some(link) = self.peers.get_mut(peer) {
+            sizes::reset(link, self.settings.mtu, now);
         }
         self.tables_changed = true;
         // At once: packets to this peer, and those through it, need another way.

@@ -68,7 +68,7 @@ const VERDICT: Duration = SUSPECT_EVERY.saturating_mul(QUESTIONS);
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// No more than that is waited for answers, however long the round trip was.
-const LONGEST_WAIT: Duration = Duration::from_millis(800);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(800);
 
 /// How often a dead path is probed: soon after its death, and in the long run.
 const DEAD_EVERY: Duration = Duration::from_secs(1);
@@ -194,6 +194,11 @@ impl Monitor {
             State::Alive { .. } => false,
             State::Suspect { .. } | State::Dead { .. } | State::Trial { .. } => true,
         }
+    }
+
+    /// The last sign of life.
+    pub(in crate::daemon::engine) fn heard(&self) -> Time {
+        self.heard
     }
 
     /// The round-trip time and loss.

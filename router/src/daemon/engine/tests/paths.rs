@@ -110,6 +110,12 @@ impl Mesh {
                         let to = self.place(peer);
                         self.probe(wire, [from, to], &path, token, urgent);
                     }
+                    Output::ProbeSize { peer, token, .. } => {
+                        let to = self.place(peer);
+                        if (wire.data)(from, to) {
+                            self.engines[from].handle_answer(peer, token, self.now);
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -182,7 +188,7 @@ fn a_way_that_has_just_been_taken_is_not_given_up_for_the_one_before_it() {
         (Wire { data: |a, b| !matches!((a, b), (0, 3) | (3, 0)) && a != 2 && b != 2, ..ALL }, 1)
     };
     // Under traffic, both are suspected at about the same time.
-    let sealed = [first, 3].map(|place| (mesh.name(place), 100));
+    let sealed = [first, 3].map(|place| (mesh.name(place), 100, false));
     let now = mesh.now;
     mesh.engines[0].handle_traffic(sealed.into_iter(), now);
     let [neighbour, beyond] = [first, 3].map(|place| mesh.name(place));
