@@ -114,6 +114,7 @@ kube_check() {
     say "      meanwhile, to a Pod of the other node: $(grep -o '.*packet loss' "$KUBE_DIR/log/ping-far"), one each 0.1 s"
     check 'Pods after the rollout: other node' pod_run two "${fetch[@]}" "http://$one:8080/"
     check 'a deleted Pod gives its address back' kube_check_deleted near "$near"
+    check 'a node loses power and comes back: its Pods too, under new addresses, and none is left over' kube_check_reboot
     kubectl delete namespace "$KUBE_CHECK_NAMESPACE" --timeout=120s >/dev/null
     printf '\n%s passed, %s failed (in %s s)\n' "$KUBE_PASSED" "$KUBE_FAILED" $((SECONDS - started))
     ((KUBE_FAILED == 0))
@@ -204,4 +205,29 @@ kube_check_deleted() {
     # shellcheck disable=SC2317
     gone() { ! kube_weft kn1 ps | grep -qw "$1"; }
     wait_until 10 gone "$2"
+}
+
+# kube_check_reboot: kn2 goes without a word. What its daemon had on disk is all that it has then.
+kube_check_reboot() {
+    local before after
+    before=$(kube_weft kn2 status --json | jq -r .router.name)
+    kube_node_off kn2
+    kube_node_on kn2
+    # The API server goes on saying Ready of Pods that are gone, until the kubelet is back.
+    wait_until 180 kube_weft kn2 status || { say 'no daemon on kn2' && return 1; }
+    after=$(kube_weft kn2 status --json | jq -r .router.name)
+    [[ $before == "$after" ]] || { say "the node was $before and is $after" && return 1; }
+    # shellcheck disable=SC2317
+    reached() { pod_run one "${fetch[@]}" "http://$(pod_address two):8080/"; }
+    # shellcheck disable=SC2317
+    tidy() { is "$(kubectl get pods --all-namespaces --field-selector spec.nodeName=kn2 -o json | jq -r '
+        .items[] | select(.spec.hostNetwork | not) | .status.podIP' | sort)" \
+        kube_check_addresses kn2; }
+    wait_until 120 reached || { say "Pod two is not reached" && in_check get pods -o wide && return 1; }
+    wait_until 120 tidy || { tidy; kube_weft kn2 ps && return 1; }
+}
+
+# kube_check_addresses NODE: the IPv4 addresses of its Pods, as the daemon has them.
+kube_check_addresses() {
+    kube_weft "$1" ps --json | jq -r '.[] | select(.container | startswith("weft:") | not) | .ips[] | sub("/.*"; "") | select(contains(":") | not)' | sort
 }

@@ -71,6 +71,31 @@ kube_sysctls_restore() {
     done
 }
 
+# kube_node_off NODE: what losing power does to a node: every process gone, the network too; what is on disk stays.
+kube_node_off() {
+    local node=$1 name ns pid
+    ns=$(kube_node_ns "$node")
+    for name in kubelet kube-proxy containerd; do stop_process "$(kube_pid "$name-$node")" KILL 5 || true; done
+    for pid in $(kube_leftovers "$node"); do kill -KILL "$pid" 2>/dev/null || true; done
+    # shellcheck disable=SC2317
+    node_is_empty() { [[ -z $(kube_leftovers "$1") ]]; }
+    wait_until 15 node_is_empty "$node" || die "processes of $node do not end"
+    stop_process "$(kube_pid "holder-$node")" KILL 5 || true
+    ip netns del "$ns"
+    # The other end goes with the namespace, but when is the kernel's affair.
+    wait_until 10 kube_node_unplugged "$node" || die "the network of $node does not go"
+}
+
+kube_node_unplugged() { ! ip -n "$KUBE_SWITCH" link show dev "$1"; }
+
+# kube_node_on NODE: starts a node again that was off.
+kube_node_on() {
+    kube_node_network_up "$1"
+    kube_node_up "$1"
+    kube_kubelet_up "$1"
+    kube_proxy_up "$1"
+}
+
 # kube_down: removes the lab in whatever state it is; succeeds where there is none.
 kube_down() {
     local node pid file hierarchy ns
@@ -104,29 +129,31 @@ kube_down() {
     fi
 }
 
-# kube_leftovers: what runs in the lab's cgroups, that is in its Pods, and the containers' shims.
+# kube_leftovers [NODE...]: what runs in the nodes' cgroups, that is in their Pods, and the containers' shims.
 kube_leftovers() {
-    local file process words=() node
+    local file process words=() node nodes=("${KUBE_NODES[@]}")
+    ((!$#)) || nodes=("$@")
     {
         while read -r file; do cat "$file" 2>/dev/null || true; done < <(
-            for node in "${KUBE_NODES[@]}"; do
+            for node in "${nodes[@]}"; do
                 find /sys/fs/cgroup/*/"weft-kube-$node" /sys/fs/cgroup/"weft-kube-$node" -name cgroup.procs 2>/dev/null
             done)
         for process in /proc/[0-9]*; do
             mapfile -d '' -t words 2>/dev/null <"$process/cmdline" || continue
             [[ ${words[0]:-} == *containerd-shim-runc-v2 ]] || continue
             # All containerds call their socket the same: the lab's are in the lab's mount namespaces.
-            if kube_is_ours "${process#/proc/}"; then printf '%s\n' "${process#/proc/}"; fi
+            if kube_is_ours "${process#/proc/}" "${nodes[@]}"; then printf '%s\n' "${process#/proc/}"; fi
         done
     } | sort -un
 }
 
-# kube_is_ours PID: whether a process is in the mount namespace of a node.
+# kube_is_ours PID NODE...: whether a process is in the mount namespace of one of the nodes.
 kube_is_ours() {
-    local node
-    for node in "${KUBE_NODES[@]}"; do
+    local pid=$1 node
+    shift
+    for node in "$@"; do
         if [[ -s $(kube_node_dir "$node")/mount-namespace &&
-            $(readlink "/proc/$1/ns/mnt" 2>/dev/null) == "$(cat "$(kube_node_dir "$node")/mount-namespace")" ]]; then return 0; fi
+            $(readlink "/proc/$pid/ns/mnt" 2>/dev/null) == "$(cat "$(kube_node_dir "$node")/mount-namespace")" ]]; then return 0; fi
     done
     return 1
 }

@@ -4,36 +4,42 @@
 readonly KUBE_SNAPSHOTTER=overlayfs
 
 kube_network_up() {
-    local node ns
+    local node
     ip netns add "$KUBE_SWITCH"
     ip -n "$KUBE_SWITCH" link set lo up
     ip -n "$KUBE_SWITCH" link add underlay type bridge mcast_snooping 0
     ip -n "$KUBE_SWITCH" address add "$KUBE_CONTROL_ADDRESS/24" dev underlay
     ip -n "$KUBE_SWITCH" link set underlay up
     if kube_dual; then ip -n "$KUBE_SWITCH" address add "$KUBE_CONTROL_ADDRESS6/64" dev underlay nodad; fi
-    for node in "${KUBE_NODES[@]}"; do
-        ns=$(kube_node_ns "$node")
-        ip netns add "$ns"
-        ip -n "$ns" link set lo up
-        ip link add eth0 netns "$ns" type veth peer name "$node" netns "$KUBE_SWITCH"
-        ip -n "$KUBE_SWITCH" link set "$node" master underlay up
-        ip -n "$ns" address add "$(kube_node_address "$node")/24" dev eth0
-        ip -n "$ns" link set eth0 up
-        ip -n "$ns" route add default via "$KUBE_CONTROL_ADDRESS"
-        # What the installation of a Kubernetes node asks for; new namespaces do not forward.
-        nsenter --net="/run/netns/$ns" -- sysctl -q -w net.ipv4.ip_forward=1
-        if kube_dual; then
-            ip -n "$ns" address add "$(kube_node_address6 "$node")/64" dev eth0 nodad
-            ip -n "$ns" -6 route add default via "$KUBE_CONTROL_ADDRESS6"
-            nsenter --net="/run/netns/$ns" -- sysctl -q -w net.ipv6.conf.all.forwarding=1
-        fi
-    done
+    for node in "${KUBE_NODES[@]}"; do kube_node_network_up "$node"; done
+}
+
+# kube_node_network_up NODE: its namespace, on the underlay.
+kube_node_network_up() {
+    local node=$1 ns
+    ns=$(kube_node_ns "$node")
+    ip netns add "$ns"
+    ip -n "$ns" link set lo up
+    ip link add eth0 netns "$ns" type veth peer name "$node" netns "$KUBE_SWITCH"
+    ip -n "$KUBE_SWITCH" link set "$node" master underlay up
+    ip -n "$ns" address add "$(kube_node_address "$node")/24" dev eth0
+    ip -n "$ns" link set eth0 up
+    ip -n "$ns" route add default via "$KUBE_CONTROL_ADDRESS"
+    # What the installation of a Kubernetes node asks for; new namespaces do not forward.
+    nsenter --net="/run/netns/$ns" -- sysctl -q -w net.ipv4.ip_forward=1
+    if kube_dual; then
+        ip -n "$ns" address add "$(kube_node_address6 "$node")/64" dev eth0 nodad
+        ip -n "$ns" -6 route add default via "$KUBE_CONTROL_ADDRESS6"
+        nsenter --net="/run/netns/$ns" -- sysctl -q -w net.ipv6.conf.all.forwarding=1
+    fi
 }
 
 # kube_node_up NODE: the node's namespaces and its containerd, with the images.
 kube_node_up() {
     local node=$1 dir plugin
     dir=$(kube_node_dir "$node")
+    # What a reboot empties.
+    rm -rf --one-file-system -- "$dir/run" "$dir/mounted"
     mkdir -p "$dir"/{run,lib,log,etc-cni/net.d,opt/cni/bin,containerd,kubelet,volumeplugins}
     mkdir -p "$dir/run/netns" "$dir/run/lock"
     for plugin in portmap loopback; do cp -- "/usr/lib/cni/$plugin" "$dir/opt/cni/bin/"; done
