@@ -20,7 +20,8 @@ kube_node_network_up() {
     ns=$(kube_node_ns "$node")
     ip netns add "$ns"
     ip -n "$ns" link set lo up
-    ip link add eth0 netns "$ns" type veth peer name "$node" netns "$KUBE_SWITCH"
+    # A card keeps its address when its host restarts; with another, neighbours would ask for the old one for a while.
+    ip link add eth0 netns "$ns" address "02:00:0a:62:00:0${node#kn}" type veth peer name "$node" netns "$KUBE_SWITCH"
     ip -n "$KUBE_SWITCH" link set "$node" master underlay up
     ip -n "$ns" address add "$(kube_node_address "$node")/24" dev eth0
     ip -n "$ns" link set eth0 up
