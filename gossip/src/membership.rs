@@ -167,6 +167,22 @@ pub(crate) fn candidates(
     found
 }
 
+/// At which addresses the `reachable` nodes see `me`, and how many of them.
+pub(crate) fn observed(
+    me: PeerName,
+    links: &BTreeMap<PeerName, Links>,
+    reachable: &BTreeSet<PeerName>,
+) -> BTreeMap<SocketAddr, usize> {
+    let mut found = BTreeMap::new();
+    let others = links.iter().filter(|(origin, _)| **origin != me && reachable.contains(origin));
+    for link in others.flat_map(|(_, links)| &links.0) {
+        if link.peer == *me.as_bytes() && is_dialable(&link.address) {
+            *found.entry(link.address).or_default() += 1;
+        }
+    }
+    found
+}
+
 /// Whether a datagram can be sent to that one host at all.
 fn is_dialable(address: &SocketAddr) -> bool {
     let unusable = match address.ip() {

@@ -2,7 +2,8 @@
 # The hosts of a lab: network namespaces on one underlay.
 #
 # A lab is named by its tag. Everything of it carries the tag or lies in its namespaces, so that labs stand side by
-# side: namespaces weft-TAG-net (the underlay's switch) and weft-TAG-hI, state in /run/weft-lab/TAG.
+# side: namespaces weft-TAG-net (the underlay's switch), weft-TAG-hI and, behind a
+# NAT, weft-TAG-rI (its router), state in /run/weft-lab/TAG.
 
 readonly LAB_ROOT=/run/weft-lab
 readonly LAB_SWITCH=underlay
@@ -75,6 +76,13 @@ host_up() {
     : >"$(host_dir "$host")/weft.toml"
     ip netns add "$ns"
     ip -n "$ns" link set lo up
+    host_plug "$host"
+}
+
+# host_plug I: connects a host with the switch.
+host_plug() {
+    local host=$1 ns
+    ns=$(host_ns "$host")
     # Both ends are born in their namespaces, so their names need not be unique on the machine.
     ip link add eth0 netns "$ns" type veth peer name "h$host" netns "$(switch_ns)"
     ip -n "$(switch_ns)" link set "h$host" master "$LAB_SWITCH" up
@@ -89,7 +97,7 @@ host_up() {
 # lab_namespaces: all of this lab, Pods first.
 lab_namespaces() {
     ip netns list | awk -v prefix="weft-$LAB_TAG-" '
-        index($1, prefix) == 1 && substr($1, length(prefix) + 1) ~ /^(net$|h[0-9]+(-|$))/ { print length($1), $1 }' |
+        index($1, prefix) == 1 && substr($1, length(prefix) + 1) ~ /^(net$|r[0-9]+$|h[0-9]+(-|$))/ { print length($1), $1 }' |
         sort -rn | cut -d' ' -f2
 }
 
@@ -180,10 +188,23 @@ lab_cut() {
 
 # lab_shape SHAPE: who can reach whom from here on, whatever is cut and healed later.
 lab_shape() {
-    local shape=$1 host other pairs=() rule hosts
+    local shape=$1 host other pairs=() rule hosts kinds
     hosts=$(lab_hosts | wc -l)
+    for host in $(lab_hosts); do
+        if has_router "$host"; then lab_nat "$host" none; fi
+    done
     case $shape in
     mesh) ;;
+    two-sites-nat | two-sites-nat=*)
+        kinds=${shape#two-sites-nat}
+        kinds=${kinds#=}
+        kinds=${kinds:-restricted,restricted}
+        [[ $kinds =~ ^[a-z]+,[a-z]+$ ]] || usage_error "two-sites-nat: two kinds of NAT, such as restricted,symmetric"
+        ((hosts >= 3)) || usage_error "two-sites-nat: three hosts, of which h2 and h3 are behind NATs"
+        lab_nat 2 "${kinds%,*}"
+        lab_nat 3 "${kinds#*,}"
+        shape=mesh
+        ;;
     line | ring | star)
         for host in $(lab_hosts); do
             for other in $(lab_hosts); do
@@ -205,7 +226,7 @@ lab_shape() {
         [[ $percent =~ ^[0-9]{1,2}$ ]] || usage_error "lossy: a loss from 0 to 99 per cent"
         rule="numgen random mod 100 < $percent drop"
         ;;
-    *) usage_error "no shape '$shape': mesh, line, ring, star, lossy[=PERCENT]" ;;
+    *) usage_error "no shape '$shape': mesh, line, ring, star, lossy[=PERCENT], two-sites-nat[=KIND,KIND]" ;;
     esac
     in_ns "$(switch_ns)" nft delete table bridge weft_shape 2>/dev/null || true
     [[ $shape != mesh ]] || return 0

@@ -77,6 +77,12 @@ impl Node {
         membership::candidates(self.name, &self.views.links, &self.reachable)
     }
 
+    /// At which addresses other reachable nodes see this one, and how many of them. Behind a NAT these are the
+    /// NAT's: reflexive addresses.
+    pub fn observed(&self) -> BTreeMap<SocketAddr, usize> {
+        membership::observed(self.name, &self.views.links, &self.reachable)
+    }
+
     /// The ring and the allocator, to look at.
     pub fn ipam(&self) -> &Ipam {
         &self.ipam

@@ -51,10 +51,22 @@ pub struct Router {
     /// +uso, udp +gso +gro`.
     #[serde(default)]
     pub offload: String,
+    /// At which addresses other nodes see this one: behind a NAT, the NAT's.
+    #[serde(default)]
+    pub observed_addresses: Vec<ObservedAddress>,
     /// How the threads of the data plane are scheduled: `real-time`, `ordinary`, or `ordinary: ` and
     /// what real time would need.
     #[serde(default)]
     pub scheduling: String,
+}
+
+/// An address at which others see a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedAddress {
+    /// `address:port`.
+    pub address: String,
+    /// How many nodes see it there.
+    pub peers: usize,
 }
 
 /// Connections by state.

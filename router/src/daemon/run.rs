@@ -23,7 +23,7 @@ use super::clock::Clock;
 use super::engine::{CallId, Engine, Fault, LinkInfo, Output, Reply, TRAFFIC_EVERY, Verdict};
 use super::error::LaunchError;
 use super::host::{Bridge, CutDone, HostDone, Outbound, Scissors};
-use super::links::{LinkEvent, Links, NewLink};
+use super::links::{LinkEvent, Links, NewLink, canonical};
 use super::policy::{Enforcer, PolicyEvent};
 use super::store::{Kept, Kind, Outcome, Saved, Store, Write, Writer};
 use super::{figures, tables};
@@ -161,6 +161,7 @@ impl Running {
             LinkEvent::Mismatch { peer, address, why } => {
                 engine.handle_mismatch(peer, address, &why);
             }
+            LinkEvent::Punch { id } => engine.handle_punch(id, now),
             LinkEvent::Closed { id, reason, broken } => {
                 if broken {
                     engine.handle_fault(id, Fault::Frame, &reason, now);
@@ -232,8 +233,9 @@ impl Running {
         let engine = &mut self.parts.engine;
         match event {
             DataEvent::Confirmed { token, peer, .. } => engine.handle_answer(peer, token, now),
-            DataEvent::Asked { peer, urgent, relayed, .. } => {
-                engine.handle_question(peer, urgent, relayed, now);
+            DataEvent::Asked { peer, from, urgent, relayed } => {
+                let from = Some(canonical(from)).filter(|_| !relayed);
+                engine.handle_question(peer, urgent, from, now);
             }
             DataEvent::TunnelConfirmed { peer, token } => {
                 engine.handle_tunnel_answer(peer, token, now);
@@ -249,7 +251,7 @@ impl Running {
             DataEvent::Failed { direction, error } => engine.handle_data_failure(format!(
                 "the data plane's {direction} has stopped: {error}: restart weft"
             )),
-            // A hint for choosing paths, of which there is one to each peer.
+            DataEvent::Heard { peer, from, .. } => engine.handle_heard(peer, canonical(from), now),
             _ => {}
         }
     }
@@ -353,6 +355,7 @@ impl Running {
                     writer.checkpoint(all);
                 }
                 Output::Send { link, bytes } => links.send(link, bytes),
+                Output::Punch { link } => links.send_punch(link),
                 Output::Close { link, code } => links.close(link, code),
                 Output::Listen { link, listening } => links.listen(link, listening),
                 Output::Dial(endpoint) => links.dial(endpoint),

@@ -29,6 +29,7 @@ mod harness;
 mod hostile;
 mod mesh;
 mod mtu;
+mod nat;
 mod neighbours;
 mod netpol;
 mod objects;

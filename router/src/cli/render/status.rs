@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use weft_api::status::{ConnectionCounts, Status};
+use weft_api::status::{ConnectionCounts, ObservedAddress, Status};
 
 use super::removals::sentence;
 use super::{clean, name};
@@ -29,6 +29,7 @@ pub(in crate::cli) fn status(status: &Status) -> String {
             line("Connections", connections(&router.connections)),
             line("Peers", peers(router.peers, router.mesh_established)),
             line("MTU", mtu(router.mtu)),
+            line("Seen at", observed(&router.observed_addresses)),
             line("Offload", known(&router.offload)),
             line("Scheduling", known(&router.scheduling)),
         ],
@@ -54,6 +55,20 @@ pub(in crate::cli) fn status(status: &Status) -> String {
 
 fn line(key: &str, value: impl Display) -> String {
     format!("{key:>KEY_WIDTH$}: {value}\n")
+}
+
+/// Where others see this node, the most of them first.
+fn observed(addresses: &[ObservedAddress]) -> String {
+    let mut addresses: Vec<_> = addresses.iter().collect();
+    addresses.sort_by(|a, b| b.peers.cmp(&a.peers).then_with(|| a.address.cmp(&b.address)));
+    match addresses.as_slice() {
+        [] => "unknown".to_owned(),
+        [first] => clean(&first.address),
+        all => {
+            let each = all.iter().map(|a| format!("{} (by {})", clean(&a.address), a.peers));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 /// The suite; there is no way to have none, only not to know it yet.
@@ -115,6 +130,10 @@ pub(super) mod tests {
                 mesh_established: 6,
                 cipher: "chacha20-poly1305".into(),
                 mtu: 1404,
+                observed_addresses: vec![
+                    ObservedAddress { address: "10.99.0.1:6783".into(), peers: 1 },
+                    ObservedAddress { address: "198.51.100.7:40001".into(), peers: 2 },
+                ],
                 offload: "tap +csum +tso +uso, udp +gso +gro".into(),
                 scheduling: "real-time".into(),
             },
@@ -143,6 +162,7 @@ pub(super) mod tests {
     Connections: 3 (2 established, 1 failed)
           Peers: 3 (with 6 established connections)
             MTU: 1404
+        Seen at: 198.51.100.7:40001 (by 2), 10.99.0.1:6783 (by 1)
         Offload: tap +csum +tso +uso, udp +gso +gro
      Scheduling: real-time
 
@@ -170,6 +190,7 @@ pub(super) mod tests {
         data.router.mesh_established = 0;
         data.router.cipher.clear();
         data.router.mtu = 0;
+        data.router.observed_addresses.clear();
         data.router.offload.clear();
         data.router.scheduling.clear();
         data.ipam = Ipam {
@@ -193,6 +214,7 @@ pub(super) mod tests {
     Connections: 0
           Peers: 1
             MTU: unknown
+        Seen at: unknown
         Offload: unknown
      Scheduling: unknown
 

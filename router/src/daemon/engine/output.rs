@@ -43,6 +43,8 @@ pub(in crate::daemon) enum Output {
     Checkpoint(Vec<(Kind, Vec<u8>)>),
     /// Send a gossip message over a link.
     Send { link: LinkId, bytes: Vec<u8> },
+    /// Tell the peer at the other end of a link to look for a direct path now, as this node does.
+    Punch { link: LinkId },
     /// Close a link.
     Close { link: LinkId, code: VarInt },
     /// Read the gossip of this link, or pass it over.

@@ -10,7 +10,7 @@ use weft_crypto::{PeerName, Suite};
 use weft_dataplane::Path;
 use weft_gossip::{DialError, Endpoint, Retry, Time};
 
-use super::paths::{Monitor, PathMtu, RelayPath, Told, interval, longest};
+use super::paths::{Monitor, PathMtu, Punch, RelayPath, Told, Whereabouts, interval, longest};
 use super::{Engine, Output};
 use crate::config::Tunnel;
 use crate::daemon::links::{LinkId, close_code, is_virtual};
@@ -50,8 +50,11 @@ pub(in crate::daemon) struct PeerLink {
     pub(in crate::daemon) address: SocketAddr,
     pub(in crate::daemon) outbound: bool,
     pub(in crate::daemon) suite: Suite,
-    /// Where the peer may be reached directly: `address` unless that is a virtual one.
+    /// Where the peer is reached directly: `address`, unless that is a virtual one, until the peer is found elsewhere.
     pub(super) target: Option<SocketAddr>,
+    /// Where else it may be.
+    pub(super) whereabouts: Whereabouts,
+    pub(super) punch: Punch,
     /// The path to `target`.
     pub(super) direct: Monitor,
     /// How long packets on the direct path may be, and which address that was found for.
@@ -76,6 +79,11 @@ impl PeerLink {
     /// Whether data packets go both ways.
     pub(super) fn is_established(&self) -> bool {
         self.near().is_some() || self.relay.as_ref().is_some_and(|relay| relay.monitor.is_alive())
+    }
+
+    /// Where the peer is, as far as is known: where it answers, else where the link began.
+    pub(super) fn place(&self) -> SocketAddr {
+        self.target.filter(|_| self.direct.is_alive()).unwrap_or(self.address)
     }
 
     /// How packets to the peer go; `None` where there is no way.
@@ -235,6 +243,8 @@ impl Engine {
             outbound: new.dialled.is_some(),
             suite: new.suite,
             target,
+            whereabouts: Whereabouts::default(),
+            punch: Punch::default(),
             direct: Monitor::new(end, interval(target.unwrap_or(new.address)), now),
             mtu: PathMtu::new(longest(self.settings.mtu), now),
             sized: None,

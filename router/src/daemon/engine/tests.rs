@@ -5,6 +5,7 @@ mod fence;
 mod objects;
 mod paths;
 mod removal;
+mod roaming;
 mod saving;
 
 use std::collections::BTreeMap;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_api::status::{
-    Connection, ConnectionCounts, ConnectionState, Direction, Ipam, IpamOwner, Peer,
-    PeerConnection, Router, Status, Target,
+    Connection, ConnectionCounts, ConnectionState, Direction, Ipam, IpamOwner, ObservedAddress,
+    Peer, PeerConnection, Router, Status, Target,
 };
 use weft_crypto::PeerName;
 use weft_gossip::{Attempt, AttemptState, Endpoint, LinkView, Member, Time};
@@ -49,6 +49,12 @@ impl Engine {
                 cipher: self.settings.cipher.clone(),
                 mtu: self.settings.mtu,
                 offload: self.settings.offload.clone(),
+                observed_addresses: self
+                    .node
+                    .observed()
+                    .into_iter()
+                    .map(|(address, peers)| ObservedAddress { address: address.to_string(), peers })
+                    .collect(),
                 scheduling: self.settings.scheduling.clone(),
             },
             ipam: Ipam {
@@ -104,7 +110,7 @@ impl Engine {
         let quality = relay.map_or(near, |relay| &relay.monitor).quality();
         Connection {
             direction: direction(link.outbound),
-            address: link.address.to_string(),
+            address: link.place().to_string(),
             state: if link.is_established() {
                 ConnectionState::Established
             } else {

@@ -49,7 +49,10 @@ pub(super) fn bind(
         .transport_config(transport.clone())
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)
-        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
+        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL)
+        // Where a peer is the data path finds out, for both ends alike: a client follows no server (RFC 9000,
+        // section 9).
+        .migration(false);
 
     let tls = QuicClientConfig::try_from(weft_crypto::client_config(identity)?)?;
     let mut client = ClientConfig::new(Arc::new(tls));

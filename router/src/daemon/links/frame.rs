@@ -22,6 +22,8 @@ pub(super) enum FrameType {
     Gossip,
     /// A message about new keys of the data path.
     Rekey,
+    /// "Look for a direct path now": empty.
+    Punch,
     /// Anything else: skipped and counted, so that later versions can add types.
     Unknown(u8),
 }
@@ -33,6 +35,7 @@ impl From<u8> for FrameType {
             2 => Self::Hello,
             3 => Self::Gossip,
             4 => Self::Rekey,
+            5 => Self::Punch,
             other => Self::Unknown(other),
         }
     }
@@ -45,6 +48,7 @@ impl From<FrameType> for u8 {
             FrameType::Hello => 2,
             FrameType::Gossip => 3,
             FrameType::Rekey => 4,
+            FrameType::Punch => 5,
             FrameType::Unknown(other) => other,
         }
     }

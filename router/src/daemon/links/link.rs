@@ -127,6 +127,11 @@ async fn read(
                     return;
                 }
             }
+            Ok((FrameType::Punch, _)) => {
+                if shared.events.send(LinkEvent::Punch { id }).await.is_err() {
+                    return;
+                }
+            }
             Ok((FrameType::Unknown(kind), _)) => {
                 trace!(kind, "a frame of an unknown type");
                 Counters::add(&shared.counters.unknown_frames, 1);

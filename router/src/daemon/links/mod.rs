@@ -82,6 +82,8 @@ pub(super) enum LinkEvent {
     Message { id: LinkId, bytes: Bytes },
     /// A message about new keys came.
     Rekey { id: LinkId, bytes: Bytes },
+    /// The peer looks for a direct path, and asks that this node do so too.
+    Punch { id: LinkId },
     /// A link ended; `broken` where the peer broke the framing.
     Closed { id: LinkId, reason: String, broken: bool },
 }
@@ -230,6 +232,13 @@ impl Links {
         }
     }
 
+    /// Asks the peer to look for a direct path now.
+    pub(super) fn send_punch(&self, id: LinkId) {
+        if let Some(link) = self.links.get(&id) {
+            link.send(FrameType::Punch, Bytes::new(), &self.shared.counters);
+        }
+    }
+
     /// Closes a link. No event follows.
     pub(super) fn close(&mut self, id: LinkId, code: VarInt) {
         if let Some(link) = self.links.remove(&id) {
@@ -267,7 +276,8 @@ impl Links {
                 Some(Path::Relay(_)) => {
                     through.insert(canonical(remote), peer);
                 }
-                Some(Path::Direct(address)) if is_virtual(&remote) => {
+                // It began through others, or the peer has moved since.
+                Some(Path::Direct(address)) if canonical(remote) != address => {
                     direct.insert(remote, address);
                 }
                 Some(Path::Direct(_) | Path::Tunnel) | None => {}

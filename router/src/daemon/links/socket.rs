@@ -1,7 +1,7 @@
 //! The UDP socket of the QUIC endpoint, from which datagrams for some peers go through other nodes instead.
 //!
-//! A connection keeps the remote address with which it began for as long as it lives, whatever way its datagrams take:
-//! a real one, or, where it began through other nodes, a *virtual* one that is made from the peer's name and never seen
+//! A connection keeps the remote address with which it began for as long as it lives, whatever way its datagrams take
+//! and wherever the peer moves: a real one, or, where it began through other nodes, a *virtual* one that is made from the peer's name and never seen
 //! on a wire. [`Ways`] says which addresses stand for whom.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +16,8 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use weft_crypto::PeerName;
 use weft_dataplane::{PathSize, RelaySender};
+
+use super::canonical;
 
 /// Datagrams that wait for the endpoint; more are dropped, and QUIC sends again.
 const QUEUE: usize = 256;
@@ -49,12 +51,12 @@ pub(in crate::daemon) fn is_virtual(address: &SocketAddr) -> bool {
 pub(super) struct Ways {
     /// Whose datagrams go through other nodes, or to a virtual address, by the remote address of the connection.
     relayed: BTreeMap<SocketAddr, PeerName>,
-    /// Where a virtual address leads while there is a direct path.
+    /// Where the remote address of a connection leads while there is a direct path to another.
     direct: BTreeMap<SocketAddr, SocketAddr>,
     /// How long datagrams to each address may be, where there is a direct path and a session; what is longer goes
     /// through the session, in pieces.
     sizes: BTreeMap<SocketAddr, (PeerName, PathSize)>,
-    /// The reverse of `direct`.
+    /// The reverse of `direct`, in the form that QUIC knows.
     back: BTreeMap<SocketAddr, SocketAddr>,
     arrived: VecDeque<(SocketAddr, Vec<u8>)>,
     waker: Option<Waker>,
@@ -70,8 +72,8 @@ impl SharedWays {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the ways. `relayed` goes through other nodes; `direct` leads from virtual to real addresses; `sizes` says
-    /// how long datagrams may be.
+    /// Replaces the ways. `relayed` goes through other nodes; `direct` leads from what QUIC takes for the remote address to
+    /// where the peer is; `sizes` says how long datagrams may be.
     pub(super) fn set(
         &self,
         relayed: BTreeMap<SocketAddr, PeerName>,
@@ -82,7 +84,7 @@ impl SharedWays {
         ways.sizes = sizes;
         ways.back = direct.iter().map(|(from, to)| (*to, *from)).collect();
         ways.relayed = relayed;
-        ways.direct = direct;
+        ways.direct = direct.into_iter().map(|(from, to)| (canonical(from), to)).collect();
     }
 
     /// Hands a datagram to the endpoint as if it came from `from`.
@@ -126,8 +128,7 @@ impl AsyncUdpSocket for WaySocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let to =
-            SocketAddr::new(transmit.destination.ip().to_canonical(), transmit.destination.port());
+        let to = canonical(transmit.destination);
         let each = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let (relayed, direct) = {
             let ways = self.ways.lock();
@@ -182,8 +183,7 @@ impl AsyncUdpSocket for WaySocket {
             let ways = self.ways.lock();
             if !ways.back.is_empty() {
                 for meta in meta.iter_mut().take(count) {
-                    let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
-                    if let Some(address) = ways.back.get(&from) {
+                    if let Some(address) = ways.back.get(&canonical(meta.addr)) {
                         meta.addr = *address;
                     }
                 }

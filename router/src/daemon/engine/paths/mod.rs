@@ -7,13 +7,16 @@
 mod class;
 mod monitor;
 mod mtu;
+mod punch;
 mod quality;
 mod relayed;
+mod roaming;
 mod routes;
 mod sizes;
 mod tunnel;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ use weft_gossip::{LinkState, Time};
 
 pub(super) use monitor::{End, Monitor, interval};
 pub(super) use mtu::PathMtu;
+pub(super) use punch::Punch;
+pub(super) use roaming::Whereabouts;
 pub(super) use sizes::longest;
 
 use super::peers::PeerLink;
@@ -119,7 +124,8 @@ impl Engine {
             let relay = link.relay.as_ref().map(|relay| relay.monitor.poll_timeout());
             let tunnel = link.tunnel.as_ref().map(Monitor::poll_timeout);
             let size = link.mtu.poll_timeout().filter(|_| link.direct.is_alive());
-            [direct, relay, tunnel, size].into_iter().flatten()
+            let challenger = link.whereabouts.poll_timeout();
+            [direct, relay, tunnel, size, challenger].into_iter().flatten()
         });
         links.chain(self.paths.check).min()
     }
@@ -153,6 +159,7 @@ impl Engine {
         self.drive_sizes(now);
         self.update_tunnels(now);
         self.drive_tunnels(now);
+        self.drive_challengers(now);
         for (peer, change) in direct {
             self.direct_changed(peer, change, now);
         }
@@ -176,6 +183,7 @@ impl Engine {
         match (direct, relayed) {
             (Some(change), _) => self.direct_changed(peer, change, now),
             (None, Some(change)) => self.relayed_changed(peer, change, now),
+            (None, None) if self.challenger_answered(peer, token, now) => {}
             (None, None) => self.tell(peer, now),
         }
         self.handle_size_answer(peer, token, now);
@@ -183,14 +191,19 @@ impl Engine {
         self.settle(now);
     }
 
-    /// The peer asked by a probe, and the data plane has answered it.
+    /// The peer asked by a probe, straight from an address or through others, and the data plane has answered it.
     pub(in crate::daemon) fn handle_question(
         &mut self,
         peer: PeerName,
         urgent: bool,
-        relayed: bool,
+        from: Option<SocketAddr>,
         now: Time,
     ) {
+        let relayed = from.is_none();
+        if from.is_some_and(|from| !self.asked_from(peer, from, urgent, now)) {
+            self.drive_paths(now);
+            return self.settle(now);
+        }
         let Some(link) = self.peers.get_mut(peer) else { return };
         match (relayed, &mut link.relay) {
             (false, _) => link.direct.handle_question(urgent, now),
@@ -235,6 +248,9 @@ impl Engine {
             Change::Down => {
                 let title = self.title(peer);
                 warn!(peer = title, "the direct path is dead: probes get no answer");
+                if self.follow(peer, now) {
+                    return;
+                }
                 self.log_tunnel(peer);
             }
         }

@@ -296,6 +296,13 @@ impl Monitor {
         }
     }
 
+    /// There is a reason to doubt a path that is alive: it is asked at once, and has as long as any suspect.
+    pub(in crate::daemon::engine) fn handle_doubt(&mut self, now: Time) {
+        if let State::Alive { since } = self.state {
+            self.doubt(since, now);
+        }
+    }
+
     fn doubt(&mut self, alive_since: Time, now: Time) {
         self.begin(State::Suspect { alive_since, since: now, urgent: false }, now);
     }

@@ -10,7 +10,7 @@ use weft_gossip::{Endpoint, Time};
 
 use super::monitor::relayed_interval;
 use super::routes::Links;
-use super::{Monitor, RelayPath, interval};
+use super::{Monitor, RelayPath};
 use crate::daemon::engine::{Engine, Output};
 use crate::daemon::links::virtual_address;
 
@@ -27,9 +27,6 @@ const DIAL_EVERY: Duration = Duration::from_secs(12);
 
 /// How often what may have changed by itself is looked at while a node is without a direct path.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-
-/// How long a candidate address of a peer is probed before the next one has its turn.
-const CANDIDATE: Duration = Duration::from_secs(5);
 
 /// How much better, in per cent of the old one, another way must be.
 const BETTER_PERCENT: u32 = 70;
@@ -100,7 +97,7 @@ impl Engine {
         }
         self.drop_relays();
         self.follow_routes(now);
-        self.try_candidates(now);
+        self.search(now);
         self.dial_through_others(&reachable, now);
     }
 
@@ -155,29 +152,6 @@ impl Engine {
         for peer in changed {
             self.tables_changed = true;
             self.tell(peer, now);
-        }
-    }
-
-    /// Gives each peer that was only ever reached through others another address to be probed at.
-    fn try_candidates(&mut self, now: Time) {
-        let candidates = self.node.candidates();
-        let us = self.settings.name;
-        for (peer, link) in self.peers.iter_mut() {
-            let lasting = link.direct.is_alive() || link.direct.dead_since().is_some();
-            let made_directly = link.target == Some(link.address);
-            let tried = link.target.is_some() && now.since(link.since) < CANDIDATE;
-            if lasting || made_directly || tried {
-                continue;
-            }
-            let addresses = candidates.get(&peer).into_iter().flatten();
-            let mut later = addresses.clone().filter(|address| Some(**address) > link.target);
-            let Some(next) = later.next().or_else(|| addresses.clone().next()) else { continue };
-            if link.target != Some(*next) {
-                let end = if us < peer { super::End::Low } else { super::End::High };
-                link.target = Some(*next);
-                link.direct = Monitor::new(end, interval(*next), now);
-                link.since = now;
-            }
         }
     }
 

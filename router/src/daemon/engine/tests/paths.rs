@@ -1,6 +1,9 @@
 //! Which way packets go when ways die: several engines, whose messages always pass and whose probes pass where the
 //! test says so.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use weft_dataplane::{Path, RelayRoute};
 
 use super::*;
@@ -10,24 +13,40 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// What passes.
 #[derive(Clone, Copy)]
-struct Wire {
+pub(super) struct Wire {
     /// Data packets between two nodes.
-    data: fn(usize, usize) -> bool,
+    pub(super) data: fn(usize, usize) -> bool,
     /// What is inside their control connection, where that goes directly.
-    quic: fn(usize, usize) -> bool,
+    pub(super) quic: fn(usize, usize) -> bool,
 }
 
-const ALL: Wire = Wire { data: |_, _| true, quic: |_, _| true };
+pub(super) const ALL: Wire = Wire { data: |_, _| true, quic: |_, _| true };
 
-struct Mesh {
-    engines: Vec<Engine>,
+pub(super) struct Mesh {
+    pub(super) engines: Vec<Engine>,
     disks: Vec<BTreeMap<Kind, Saved>>,
-    now: Time,
+    pub(super) now: Time,
+    /// Where each node is, for those who send to it and for those who hear of it.
+    pub(super) homes: Vec<SocketAddr>,
+    /// Behind a NAT: the addresses that a node has sent to, from which alone it hears.
+    pub(super) sent: Vec<Option<BTreeSet<SocketAddr>>>,
+    /// Probes that were sent straight to an address.
+    pub(super) probes: usize,
+}
+
+/// Where a node is at first.
+pub(super) fn home(place: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, u8::try_from(place + 1).unwrap()], 6783))
 }
 
 impl Mesh {
     /// That many nodes, each with a link to each other.
-    fn new(count: u8, tunnel: Tunnel) -> Self {
+    pub(super) fn new(count: u8, tunnel: Tunnel) -> Self {
+        Self::linked(count, tunnel, |_, other| home(other))
+    }
+
+    /// The same; `seen` tells at which address a node has its link to another.
+    pub(super) fn linked(count: u8, tunnel: Tunnel, seen: fn(usize, usize) -> SocketAddr) -> Self {
         let engines: Vec<Engine> = (1..=count)
             .map(|n| {
                 let init = if n == 1 { Init::Founder } else { Init::Auto };
@@ -38,17 +57,25 @@ impl Mesh {
             })
             .collect();
         let disks = engines.iter().map(|_| BTreeMap::new()).collect();
-        let mut mesh = Self { engines, disks, now: at(0) };
+        let homes = (0..usize::from(count)).map(home).collect();
+        let sent = vec![None; usize::from(count)];
+        let mut mesh = Self { engines, disks, now: at(0), homes, sent, probes: 0 };
         for one in 0..count {
             for other in one + 1..count {
                 let id = Self::link(one.into(), other.into());
-                let dialled = link(id, other + 1, true, 1, 1);
+                let [near, far] = [seen(other.into(), one.into()), seen(one.into(), other.into())];
+                let dialled = LinkInfo { address: far, ..link(id, other + 1, true, 1, 1) };
                 mesh.engines[usize::from(one)].handle_admitted(&dialled, mesh.now);
-                let answered = link(id, one + 1, false, 1, 1);
+                let answered = LinkInfo { address: near, ..link(id, one + 1, false, 1, 1) };
                 mesh.engines[usize::from(other)].handle_admitted(&answered, mesh.now);
             }
         }
         mesh
+    }
+
+    /// Who is at the other end of a link.
+    fn beyond(&self, from: usize, link: u64) -> usize {
+        (0..self.engines.len()).find(|to| *to != from && Self::link(from, *to) == link).unwrap()
     }
 
     fn link(one: usize, other: usize) -> u64 {
@@ -60,13 +87,18 @@ impl Mesh {
         self.engines.iter().position(|engine| engine.settings.name == name).unwrap()
     }
 
-    fn name(&self, place: usize) -> PeerName {
+    pub(super) fn name(&self, place: usize) -> PeerName {
         self.engines[place].settings.name
     }
 
     /// Lets time pass until `condition` holds, and answers how much did.
     #[track_caller]
-    fn until(&mut self, wire: Wire, what: &str, condition: impl Fn(&Self) -> bool) -> Duration {
+    pub(super) fn until(
+        &mut self,
+        wire: Wire,
+        what: &str,
+        condition: impl Fn(&Self) -> bool,
+    ) -> Duration {
         let begun = self.now;
         while !condition(self) {
             assert!(self.now.since(begun) < Duration::from_secs(60), "no {what} in a minute");
@@ -75,7 +107,7 @@ impl Mesh {
         self.now.since(begun)
     }
 
-    fn pass(&mut self, wire: Wire, time: Duration) {
+    pub(super) fn pass(&mut self, wire: Wire, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.step(wire);
@@ -101,10 +133,12 @@ impl Mesh {
                 busy = true;
                 match output {
                     Output::Send { link, bytes } => {
-                        let to = (0..self.engines.len())
-                            .find(|to| *to != from && Self::link(from, *to) == link)
-                            .unwrap();
+                        let to = self.beyond(from, link);
                         self.engines[to].handle_message(link, &bytes, self.now);
+                    }
+                    Output::Punch { link } => {
+                        let to = self.beyond(from, link);
+                        self.engines[to].handle_punch(link, self.now);
                     }
                     Output::Probe { peer, path, token, urgent } => {
                         let to = self.place(peer);
@@ -126,19 +160,25 @@ impl Mesh {
     fn probe(&mut self, wire: Wire, [from, to]: [usize; 2], path: &Path, token: u64, urgent: bool) {
         let (asker, asked, now) = (self.name(from), self.name(to), self.now);
         match path {
-            Path::Direct(_) if (wire.data)(from, to) => {
-                self.engines[to].handle_question(asker, urgent, false, now);
-                self.engines[from].handle_answer(asked, token, now);
+            Path::Direct(address) => {
+                self.probes += 1;
+                let source = self.homes[from];
+                self.sent[from].iter_mut().for_each(|sent| drop(sent.insert(*address)));
+                let hears = self.sent[to].as_ref().is_none_or(|sent| sent.contains(&source));
+                if *address == self.homes[to] && hears && (wire.data)(from, to) {
+                    self.engines[to].handle_question(asker, urgent, Some(source), now);
+                    self.engines[from].handle_answer(asked, token, now);
+                }
             }
             Path::Relay(route) if self.relayed(wire, [from, to], route) => {
-                self.engines[to].handle_question(asker, urgent, true, now);
+                self.engines[to].handle_question(asker, urgent, None, now);
                 self.engines[from].handle_answer(asked, token, now);
             }
             Path::Tunnel if (wire.quic)(from, to) => {
                 self.engines[to].handle_tunnel_question(asker, urgent, now);
                 self.engines[from].handle_tunnel_answer(asked, token, now);
             }
-            Path::Direct(_) | Path::Relay(_) | Path::Tunnel => {}
+            Path::Relay(_) | Path::Tunnel => {}
         }
     }
 
@@ -152,11 +192,11 @@ impl Mesh {
         stops.windows(2).all(|leg| (wire.data)(leg[0], leg[1]))
     }
 
-    fn path(&self, from: usize, to: usize) -> Option<Path> {
+    pub(super) fn path(&self, from: usize, to: usize) -> Option<Path> {
         self.engines[from].peers.link_to(self.name(to)).and_then(PeerLink::path)
     }
 
-    fn is_direct(&self, from: usize, to: usize) -> bool {
+    pub(super) fn is_direct(&self, from: usize, to: usize) -> bool {
         matches!(self.path(from, to), Some(Path::Direct(_)))
             && self.engines[from].peers.link_to(self.name(to)).unwrap().is_established()
     }
@@ -165,7 +205,7 @@ impl Mesh {
         self.path(from, to) == Some(Path::Tunnel)
     }
 
-    fn via(&self, from: usize, to: usize) -> Option<usize> {
+    pub(super) fn via(&self, from: usize, to: usize) -> Option<usize> {
         match self.path(from, to) {
             Some(Path::Relay(route)) => Some(self.place(route.first)),
             Some(Path::Direct(_) | Path::Tunnel) | None => None,
