@@ -62,7 +62,7 @@ lab_renumber() {
     host=$(host_number "$1")
     has_router "$host" || usage_error "renumber: host $host is behind no router; 'scripts/lab nat $host restricted' makes one"
     router=$(router_ns "$host") old=$(host_address "$host") new=$(host_address $((host + 100)))
-    if ip -n "$router" -o address show dev eth0 | grep -q " $new/"; then
+    if [[ $(ip -n "$router" -o address show dev eth0) == *" $new/"* ]]; then
         local swap=$old
         old=$new new=$swap
     fi

@@ -163,7 +163,7 @@ impl Mesh {
             Path::Direct(address) => {
                 self.probes += 1;
                 let source = self.homes[from];
-                self.sent[from].iter_mut().for_each(|sent| drop(sent.insert(*address)));
+                self.sent[from].iter_mut().for_each(|sent| sent.extend([*address]));
                 let hears = self.sent[to].as_ref().is_none_or(|sent| sent.contains(&source));
                 if *address == self.homes[to] && hears && (wire.data)(from, to) {
                     self.engines[to].handle_question(asker, urgent, Some(source), now);
