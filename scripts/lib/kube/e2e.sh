@@ -9,7 +9,6 @@ granular    Granular Checks: Pods should function for (intra-pod|node-pod) commu
 hostport    HostPort validates that there is no conflict between pods with same hostPort
 nosnat      NoSNAT Should be able to send traffic between Pods without SNAT
 conntrack   Conntrack should be able to preserve UDP traffic when server pod cycles for a (ClusterIP|NodePort) service
-services    Services should (serve a basic endpoint from pods|serve multiport endpoints from pods|have session affinity work for (service with type clusterIP|NodePort service)|be able to create a functioning NodePort service)
 lifecycle   Pods should (get a host IP|be submitted and removed|be updated)
 '
 
