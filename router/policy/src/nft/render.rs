@@ -10,8 +10,8 @@ use crate::{Family, Protocol};
 /// The priority of the base chain: before the filter rules of others, after any translation of
 /// destinations.
 const PRIORITY: i32 = -5;
-/// The protocol numbers of ICMP and ICMPv6, by name.
-const ICMP: [&str; 2] = ["icmp", "ipv6-icmp"];
+/// ICMP and ICMPv6. Protocols go by number: `nft` looks names up in /etc/protocols, which a container may lack.
+const ICMP: [u8; 2] = [1, 58];
 /// The flags of TCP that tell an opening segment, FIN, SYN, RST and ACK, and those that one has: SYN.
 const OPENING_MASK: u8 = 0x17;
 const OPENING: u8 = 0x02;
@@ -102,7 +102,7 @@ fn values(elements: &Elements) -> Vec<Value> {
         Elements::Ports(ports) => ports
             .iter()
             .map(|(address, protocol, port)| {
-                json!({"concat": [address, protocol_name(*protocol), port]})
+                json!({"concat": [address, protocol_number(*protocol), port]})
             })
             .collect(),
     }
@@ -163,14 +163,14 @@ fn matching(matching: &Match) -> Vec<Value> {
             ]});
             one(key, format!("@{set}").into())
         }
-        Match::Protocol(protocol) => one(meta("l4proto"), protocol_name(*protocol).into()),
+        Match::Protocol(protocol) => one(meta("l4proto"), protocol_number(*protocol).into()),
         Match::Ports(protocol, ranges) => {
             let ranges: Vec<_> = ranges.iter().copied().map(range).collect();
             let right = match &ranges[..] {
                 [only] => only.clone(),
                 _ => json!({ "set": ranges }),
             };
-            one(payload(protocol_name(*protocol), "dport"), right)
+            one(payload(header(*protocol), "dport"), right)
         }
     }
 }
@@ -222,7 +222,17 @@ const fn address_type(family: Family) -> &'static str {
     }
 }
 
-const fn protocol_name(protocol: Protocol) -> &'static str {
+/// The number of a protocol (IANA).
+const fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
+}
+
+/// The header of a protocol, a word of `nft`'s language.
+const fn header(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
