@@ -45,7 +45,12 @@ async fn healthz(State(door): State<Door>) -> Response {
 async fn readyz(State(door): State<Door>) -> Response {
     match door.ask(Command::Status).await {
         Ok(status) if status.ready => (StatusCode::OK, "ready\n").into_response(),
-        Ok(status) => (StatusCode::SERVICE_UNAVAILABLE, status.ipam.state).into_response(),
+        Ok(status) => {
+            // Where the ring is ready, something else is not, and it stands among the warnings.
+            let lines = std::iter::once(format!("ipam: {}", status.ipam.state));
+            let text: Vec<_> = lines.chain(status.warnings).collect();
+            (StatusCode::SERVICE_UNAVAILABLE, text.join("\n") + "\n").into_response()
+        }
         Err(e) => (StatusCode::SERVICE_UNAVAILABLE, e.message).into_response(),
     }
 }

@@ -358,7 +358,10 @@ impl Engine {
 
     /// Whether a Pod could be served now.
     pub(super) fn ready(&self) -> bool {
-        self.node.ready() && self.data_failure.is_none() && self.saving.failure().is_none()
+        self.node.ready()
+            && self.data_failure.is_none()
+            && self.saving.failure().is_none()
+            && !self.enforcement.has_failed()
     }
 
     /// Whether two cluster secrets are accepted from here on.

@@ -47,6 +47,11 @@ impl Enforcement {
         }
     }
 
+    /// Whether the kernel does not enforce what it should; no Pod is answered then.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// What an operator should know.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
         self.failure.clone().into_iter().chain(self.watched.clone())

@@ -447,12 +447,14 @@ fn a_pod_is_answered_once_its_port_is_closed_to_others() {
     collect(&mut engine, &mut replies);
     let [Err(body)] = &replies[..] else { panic!("{replies:?}") };
     assert_eq!(body.message, "nft: no such file");
+    assert!(!engine.ready(), "no Pod can be served");
 
     // The same order, tried again by the shell, stands; so does the Pod that is asked for again.
     engine.attach(2, request("c1"), at(2));
     collect(&mut engine, &mut replies);
     assert_eq!(replies.len(), 1);
     engine.handle_policy(enforced(token), at(2));
+    assert!(engine.ready());
     collect(&mut engine, &mut replies);
     assert!(matches!(replies[..], [_, Ok(Reply::Attach(_))]), "{replies:?}");
 }
