@@ -2,6 +2,7 @@
 //!
 //! The rules and the argument why no address has two owners are in `docs/ipam.md`.
 
+mod advert;
 mod change;
 mod check;
 mod consensus;
@@ -13,6 +14,7 @@ mod leave;
 mod limits;
 mod local;
 mod named;
+mod output;
 mod removal;
 mod request;
 mod restore;
@@ -36,7 +38,7 @@ use weft_crypto::PeerName;
 
 use self::{
     consensus::Consensus, donate::Asking, local::Local, named::Named, removal::Removals,
-    request::Pending, restore::Own, ring::Segment, universe::Universe, validate::NO_RING,
+    request::Pending, restore::Own, ring::Segment, universe::Universe,
 };
 pub use self::{
     error::{AllocateError, Misbehaved, RestoreError},
@@ -280,42 +282,6 @@ impl Ipam {
         result
     }
 
-    /// The Pods of which it is not settled whether they can keep their addresses, by key, while this
-    /// node moves to another ring.
-    pub fn kept(&self) -> Vec<Kept> {
-        self.list_kept()
-    }
-
-    /// How far leaving is; `None` if nobody asked for it.
-    pub fn leaving(&self) -> Option<Leaving> {
-        self.describe_leaving()
-    }
-
-    /// The removals in this ring, by name, complete ones included.
-    pub fn removals(&self) -> Vec<RemovalView> {
-        self.list_removals()
-    }
-
-    /// The next Pod that lost its addresses to a removal. They are free here already, or another's.
-    pub fn poll_fenced(&mut self) -> Option<Fenced> {
-        self.removals.fenced.pop_front()
-    }
-
-    /// The node on which somebody asked for the removal of this one, if that is complete.
-    pub fn removed_by(&self) -> Option<PeerName> {
-        self.removals.out()
-    }
-
-    /// The removal of this node itself, if that is complete.
-    pub fn own_removal(&self) -> Option<RemovalView> {
-        self.removals.own()
-    }
-
-    /// Whether another node gave up everything for good.
-    pub fn has_left(&self, name: PeerName) -> bool {
-        self.spaces.get(&name).is_some_and(|space| space.left)
-    }
-
     /// Takes in another node's part in the consensus; `None` if it took that back.
     ///
     /// # Errors
@@ -359,16 +325,6 @@ impl Ipam {
         self.settle(now);
     }
 
-    /// When [`Ipam::handle_timeout`] wants to be called; `None` while nothing is due.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        let deadline = self.pending.iter().map(|pending| pending.deadline).min();
-        let ask = self.asking.current.is_some().then_some(self.asking.retry_at);
-        let vote = self.consensus.as_ref().filter(|_| !self.founded).and_then(Consensus::next);
-        let timers =
-            [deadline, ask, self.named.next(), vote, self.advert_at, self.local.next_warm()];
-        timers.into_iter().flatten().min()
-    }
-
     /// Brings everything into the state that follows from what is known: each public entry ends
     /// here, and a second call at the same time changes nothing.
     fn settle(&mut self, now: Time) {
@@ -393,76 +349,6 @@ impl Ipam {
         if std::mem::take(&mut self.stale) {
             self.refold();
         }
-    }
-
-    /// Tells how much is free: with any other change of the record; at once if it matters to those
-    /// who look for a donor; else a while later.
-    fn advertise(&mut self, now: Time) {
-        if self.own.ring == NO_RING {
-            self.advert_at = None;
-            return;
-        }
-        let free = |place| u64::try_from(self.free(place)).unwrap_or(u64::MAX);
-        let free: Vec<u64> = self.universe.iter().map(|(place, _)| free(place)).collect();
-        let current = (free, self.active());
-        if current == self.advert {
-            self.advert_at = None;
-            return;
-        }
-        let told = |place: usize| self.advert.0.get(place).copied().unwrap_or(0);
-        let matters = current.0.iter().enumerate().any(|(place, &is)| {
-            let was = told(place);
-            (was == 0) != (is == 0) || is / 2 > was || is < was / 2
-        });
-        let due = self.advert_at.is_some_and(|at| at <= now);
-        if self.touched || matters || due {
-            self.advert = current;
-            self.advert_at = None;
-            self.touched = true;
-        } else if self.advert_at.is_none() {
-            self.advert_at = Some(now + limits::ADVERT_DELAY);
-        }
-    }
-
-    /// The next record to publish in this node's name: the newest state, each change once. After a
-    /// restart all records that are in force come out again, but for a want, which is asked anew.
-    pub fn poll_publish(&mut self) -> Option<Publish> {
-        if std::mem::take(&mut self.publish_space) {
-            return Some(Publish::Space(self.space()));
-        }
-        if std::mem::take(&mut self.publish_paxos)
-            && let Some(consensus) = &self.consensus
-        {
-            return Some(Publish::Paxos(consensus.mine().clone()));
-        }
-        if std::mem::take(&mut self.removals.publish_pending) {
-            return Some(Publish::Pending(self.removals.pending().cloned()));
-        }
-        if std::mem::take(&mut self.removals.publish_completed) {
-            return Some(Publish::Completed(self.removals.done().cloned()));
-        }
-        if std::mem::take(&mut self.publish_want) {
-            return Some(Publish::Want(self.asking.current.clone()));
-        }
-        None
-    }
-
-    /// All that must survive a crash.
-    pub fn snapshot(&self) -> IpamSnapshot {
-        self.save()
-    }
-
-    /// What changed since the last call; the first time, since [`Ipam::new`], in no way that could
-    /// be used: keep an [`Ipam::snapshot`] then.
-    ///
-    /// [`IpamSnapshot::changed_by`] with it and all before makes the snapshot of this moment.
-    pub fn change(&mut self) -> IpamChange {
-        self.take_change()
-    }
-
-    /// Whether [`Ipam::snapshot`] must be made durable again; true once after each change.
-    pub fn dirty(&mut self) -> bool {
-        std::mem::take(&mut self.dirty)
     }
 
     /// Asks for addresses for the owner `key`, who gets the same ones again if it has some. The
@@ -493,84 +379,10 @@ impl Ipam {
         freed
     }
 
-    /// The next request that is done: addresses with the prefix length of their range, or why not.
-    pub fn poll_outcome(&mut self) -> Option<(RequestId, Result<Vec<IpNet>, AllocateError>)> {
-        self.outcomes.pop_front()
-    }
-
     /// Takes a newer record of this node's own, which others held, as the truth: the disk lost what
     /// was promised. Addresses that it does not cover are given up; returns who held them. A record
     /// that is not newer, or makes no sense, changes nothing.
     pub fn adopt(&mut self, space: Space, now: Time) -> Vec<(String, Vec<IpNet>)> {
         self.take_as_own(&space, now)
-    }
-
-    /// Who holds which addresses on this node, by owner.
-    pub fn allocations(&self) -> impl Iterator<Item = (&str, Vec<IpNet>)> {
-        self.local
-            .iter()
-            .map(|(key, held)| (key, held.iter().map(|n| self.universe.with_prefix(*n)).collect()))
-    }
-
-    /// The addresses of one owner on this node; none if it holds none.
-    pub fn allocated(&self, key: &str) -> Vec<IpNet> {
-        let held = self.local.held_by(key).unwrap_or_default();
-        held.iter().map(|n| self.universe.with_prefix(*n)).collect()
-    }
-
-    /// The node that packets to `ip` are for.
-    pub fn owner_of(&self, ip: IpAddr) -> Option<PeerName> {
-        ring::find(&self.segments, universe::number(ip)).map(|segment| segment.owner)
-    }
-
-    /// All of the ring: sorted, disjoint, consecutive spans of one owner in one piece, this node's
-    /// own included.
-    pub fn routes(&self) -> Vec<Route> {
-        self.list_routes()
-    }
-
-    /// Differs from an earlier value whenever [`Ipam::routes`] does.
-    pub fn routes_generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// The owners of space, by name.
-    pub fn owners(&self) -> Vec<OwnerView> {
-        self.list_owners()
-    }
-
-    /// What this machine does or waits for, in words; `nick` gives people's names for nodes.
-    pub fn state(&self, nick: &dyn Fn(PeerName) -> String) -> String {
-        match self.leaving() {
-            Some(leaving) => leaving.describe(nick),
-            None => self.waiting().describe(nick),
-        }
-    }
-
-    /// Whether Pods can get addresses here: this node has space of every range, or is an observer
-    /// that can ask for it.
-    pub fn ready(&self) -> bool {
-        !self.own.leaving && (self.settled() || self.idle())
-    }
-
-    /// What should not be, sorted.
-    pub fn conflicts(&self) -> Vec<Conflict> {
-        self.list_conflicts()
-    }
-
-    /// Addresses of the first range that this node owns, at most `u64::MAX`.
-    pub fn owned(&self) -> u64 {
-        let owned = self.universe.get(0).map_or(0, |range| self.owned_in(range));
-        u64::try_from(owned).unwrap_or(u64::MAX)
-    }
-
-    /// Addresses of the first range in use on this node.
-    pub fn active(&self) -> u64 {
-        self.local.held_count(0) as u64
-    }
-
-    /// What happened so far.
-    pub fn stats(&self) -> &IpamStats {
-        &self.stats
     }
 }

@@ -10,7 +10,7 @@ use super::{
         spans::SpanSet,
         wire::{Grant, ShortName, Span, Tombstone, View},
     },
-    by_name,
+    state::by_name,
     verdict::{Part, short, within},
 };
 use crate::Time;
