@@ -262,7 +262,7 @@ impl Connector {
         let endpoint = self
             .entries
             .iter()
-            .filter(|(endpoint, entry)| self.is_waiting(endpoint, entry) && entry.due <= now)
+            .filter(|(endpoint, entry)| entry.due <= now && self.is_waiting(endpoint, entry))
             .min_by_key(|(_, entry)| entry.due)
             .map(|(endpoint, _)| endpoint.clone())?;
         let entry = self.entries.get_mut(&endpoint)?;
