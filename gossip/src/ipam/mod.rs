@@ -183,8 +183,9 @@ impl Ipam {
                 || known.accepted != space.accepted
                 || known.ring != space.ring
         });
-        // Nobody waits for the word of one who left.
-        self.removals.stale |= space.left;
+        // Nobody waits for the word of one who left; and words on removals may have come before the
+        // record that shows which ring they are about.
+        self.removals.stale |= space.left || known.is_none_or(|known| known.ring != space.ring);
         self.spaces.insert(origin, space);
         taken_over
     }

@@ -243,3 +243,21 @@ fn what_cannot_be_removed() {
     world.mingle();
     assert_eq!(world.hosts[1].ipam.remove(name(0), false, 0, now), Err(RemoveError::Out));
 }
+
+#[test]
+fn a_newcomer_may_hear_of_a_removal_before_it_hears_of_the_ring() {
+    let mut world = World::founded(4, &["10.32.0.0/24"]);
+    world.mingle_among(&[0, 1, 2]);
+    remove(&mut world, 0, 2);
+    world.mingle_among(&[0, 1]);
+    let word = world.hosts[0].completed.clone();
+    assert!(word.is_some());
+    let now = world.now;
+    world.hosts[3].ipam.handle_completed(name(0), word, now).unwrap();
+    assert_eq!(removed(&world, 3), [], "it is in no ring, and knows of none");
+    world.mingle_among(&[0, 3]);
+    assert_eq!(removed(&world, 3), [(name(2), true)]);
+    let request = world.ask(3, "pod");
+    world.mingle_among(&[0, 3]);
+    assert!(matches!(world.answer(3, request), Some(Ok(_))));
+}
