@@ -89,12 +89,18 @@ fn a_site_whose_address_changes_keeps_its_sessions_and_finds_direct_paths_again(
         await_path(&lab, [2, 3], "direct");
         lab.await_ping(2, "a", &three);
     }
+    // It may all have been so quick that the pings have not had ten turns.
+    let ping = lab.podexec(2, "a", &["ping", "-n", "-c", "20", "-i", "0.1", &three]);
+    assert_eq!(ping.code, 0, "{}", ping.stdout);
     let (answers, longest) = stall(&pings.stop());
     assert!(answers > 10, "{answers} pings were answered");
     println!("longest pause {longest:.2} s");
     for host in 1..=3 {
         let log = lab.log(host);
-        let ended = log.lines().find(|line| line.contains("disconnected"));
+        // A dial that was under way may come through and take the place of the connection; none may be lost.
+        let lost =
+            |line: &&str| line.contains("disconnected") && !line.contains("a better connection");
+        let ended = log.lines().find(lost);
         assert_eq!(ended, None, "a session ended");
     }
 }
