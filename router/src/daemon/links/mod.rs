@@ -17,8 +17,8 @@ mod tunnel;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -119,8 +119,6 @@ pub(super) struct Links {
     shared: Arc<Shared>,
     links: BTreeMap<LinkId, Link>,
     ways: SharedWays,
-    /// The remote address of the connection to each peer, in the form that QUIC knows.
-    remotes: BTreeMap<PeerName, SocketAddr>,
     dials: u64,
     accept: JoinHandle<()>,
 }
@@ -132,9 +130,16 @@ struct Shared {
     counters: Arc<Counters>,
     receiver: TunnelReceiver,
     next_id: AtomicU64,
+    /// The remote address of the connection to each peer, in the form that QUIC knows.
+    remotes: Mutex<BTreeMap<PeerName, SocketAddr>>,
 }
 
 impl Shared {
+    fn remotes(&self) -> MutexGuard<'_, BTreeMap<PeerName, SocketAddr>> {
+        // Nothing that holds it can panic half-way.
+        self.remotes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn new_link(&self, admitted: Admitted, dialled: Option<Endpoint>) -> NewLink {
         NewLink {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
@@ -167,17 +172,10 @@ impl Links {
             counters: Arc::default(),
             receiver,
             next_id: AtomicU64::new(1),
+            remotes: Mutex::default(),
         });
         let accept = tokio::spawn(accept::run(endpoint.clone(), shared.clone()));
-        Ok(Self {
-            endpoint,
-            shared,
-            links: BTreeMap::new(),
-            ways,
-            remotes: BTreeMap::new(),
-            dials: 0,
-            accept,
-        })
+        Ok(Self { endpoint, shared, links: BTreeMap::new(), ways, dials: 0, accept })
     }
 
     /// The counters.
@@ -254,19 +252,19 @@ impl Links {
     /// Says how datagrams to each peer go: those with a link along their path, and in pieces where they are longer than
     /// the limit that stands beside it; all others in `relayed` through other nodes.
     pub(super) fn set_ways<'a>(
-        &mut self,
+        &self,
         linked: impl Iterator<Item = (PeerName, LinkId, Option<Path>, usize)>,
         relayed: impl Iterator<Item = &'a PeerName>,
     ) {
         let mut through: BTreeMap<SocketAddr, PeerName> =
             relayed.map(|peer| (virtual_address(peer), *peer)).collect();
         let mut direct = BTreeMap::new();
-        self.remotes.clear();
+        let mut remotes = BTreeMap::new();
         let mut sizes = BTreeMap::new();
         for (peer, id, path, limit) in linked {
             let Some(link) = self.links.get(&id) else { continue };
             let remote = link.remote();
-            self.remotes.insert(peer, remote);
+            remotes.insert(peer, remote);
             if let Some(Path::Direct(_)) = path {
                 let used = Arc::clone(&link.size_used);
                 let size = PathSize { limit, known: true, used };
@@ -283,12 +281,14 @@ impl Links {
                 Some(Path::Direct(_) | Path::Tunnel) | None => {}
             }
         }
+        *self.shared.remotes() = remotes;
         self.ways.set(through, direct, sizes);
     }
 
     /// Takes a datagram that came from `peer` through other nodes.
     pub(super) fn deliver(&self, peer: &PeerName, datagram: Vec<u8>) {
-        let from = self.remotes.get(peer).copied().unwrap_or_else(|| virtual_address(peer));
+        let from = self.shared.remotes().get(peer).copied();
+        let from = from.unwrap_or_else(|| virtual_address(peer));
         self.ways.deliver(from, datagram);
     }
 
@@ -331,18 +331,20 @@ async fn dial(
     to: &Endpoint,
     number: u64,
 ) -> Result<Admitted, HandshakeError> {
-    let addresses = match to {
-        Endpoint::Address(address, _) => vec![*address],
-        Endpoint::Target(target) => tokio::net::lookup_host(target.as_str())
-            .await
-            .map_err(|e| HandshakeError::Resolve { target: target.clone(), source: e })?
-            .collect(),
+    let (addresses, expected) = match to {
+        Endpoint::Address(address, peer) => (vec![*address], Some(*peer)),
+        Endpoint::Target(target) => {
+            let addresses = tokio::net::lookup_host(target.as_str())
+                .await
+                .map_err(|e| HandshakeError::Resolve { target: target.clone(), source: e })?;
+            (addresses.collect(), None)
+        }
     };
     let mut last = HandshakeError::NoAddress;
     for address in addresses {
         match tokio::time::timeout(
             handshake::DEADLINE,
-            dial_address(endpoint, shared, address, number),
+            dial_address(endpoint, shared, address, expected, number),
         )
         .await
         {
@@ -358,10 +360,17 @@ async fn dial_address(
     endpoint: &quinn::Endpoint,
     shared: &Shared,
     address: SocketAddr,
+    expected: Option<PeerName>,
     number: u64,
 ) -> Result<Admitted, HandshakeError> {
     let connection = endpoint.connect(address, weft_crypto::SERVER_NAME)?.await?;
     let peer = handshake::peer_of(&connection).ok();
+    // It took long, as through a NAT that opened late, and the peer has connected meanwhile. The peer has not admitted this
+    // one: that takes a proof from here. So the one that stands need not give way to it.
+    if peer.is_some_and(|peer| expected == Some(peer) && shared.remotes().contains_key(&peer)) {
+        connection.close(close_code::DUPLICATE, b"");
+        return Err(HandshakeError::Duplicate);
+    }
     let result = handshake::run(connection, Role::Client, number, &shared.local).await;
     result.map_err(|e| {
         let explained = e.explain(peer);
