@@ -98,7 +98,9 @@ impl Conducts {
     /// Notes a fault. Answers for how long the member is not listened to from here on, if it has come to that now.
     fn note(&mut self, peer: PeerName, fault: Fault, why: &str, now: Time) -> Option<Duration> {
         if !self.0.contains_key(&peer) && self.0.len() >= MAX_MEMBERS {
-            let oldest = self.0.iter().min_by_key(|(_, conduct)| conduct.at).map(|(name, _)| *name);
+            // Who is not listened to must be listened to again some day.
+            let others = self.0.iter().filter(|(_, conduct)| conduct.until.is_none());
+            let oldest = others.min_by_key(|(_, conduct)| conduct.at).map(|(name, _)| *name);
             self.0.remove(&oldest?);
         }
         let conduct = self.0.entry(peer).or_insert_with(|| Conduct {
@@ -339,5 +341,11 @@ mod tests {
         }
         assert_eq!(conducts.0.len(), MAX_MEMBERS);
         assert!(conducts.0.contains_key(&peer(2999)));
+        // One that waits for the end of its quarantine is not forgotten meanwhile.
+        provoke(&mut conducts, at(3_000));
+        for n in 3000..6000 {
+            conducts.note(peer(n), Fault::Frame, "why", at(3_001));
+        }
+        assert_eq!(conducts.released(at(3_060)), [peer(1)]);
     }
 }
