@@ -103,12 +103,7 @@ impl Ingress {
         let shared = &*self.shared;
         let tables = shared.tables.load();
         self.windows.follow(&tables);
-        let mut bridge = ToBridge {
-            shared,
-            tables: &tables,
-            joiner: Joiner::new(shared.offload.tap),
-            tally: &mut self.tally,
-        };
+        let mut bridge = ToBridge::new(shared, &tables, &mut self.tally);
         for (from, packet) in self.batch.datagrams() {
             let outcome = match packet {
                 Some(packet) => open(packet, Some(from), &tables, &mut self.windows),
@@ -157,12 +152,7 @@ impl Ingress {
         }
         let tables = shared.tables.load();
         self.windows.follow(&tables);
-        let mut bridge = ToBridge {
-            shared,
-            tables: &tables,
-            joiner: Joiner::new(shared.offload.tap),
-            tally: &mut self.tally,
-        };
+        let mut bridge = ToBridge::new(shared, &tables, &mut self.tally);
         for mut packet in packets {
             let outcome = open(&mut packet, None, &tables, &mut self.windows);
             let outcome = outcome.and_then(|opened| match opened {
@@ -235,7 +225,11 @@ struct ToBridge<'p, 'a> {
     tally: &'a mut Counters,
 }
 
-impl<'p> ToBridge<'p, '_> {
+impl<'p, 'a> ToBridge<'p, 'a> {
+    fn new(shared: &'a Shared, tables: &'a Tables, tally: &'a mut Counters) -> Self {
+        Self { shared, tables, joiner: Joiner::new(shared.offload.tap), tally }
+    }
+
     /// Takes a frame with its virtio-net header: checks it and writes it to the TAP, at the latest with
     /// [`ToBridge::flush`], always in the order of arrival.
     fn pass(&mut self, place: usize, session: &Session, frame: &'p mut [u8]) {
