@@ -148,22 +148,6 @@ impl Cluster {
         serde_json::from_str(&printed).expect("weft prints JSON")
     }
 
-    /// Waits until both nodes know as many policies, and their kernels too: what is counted was read
-    /// there, after what the node had known before was in force.
-    fn await_policies(&self, policies: usize) {
-        for host in [1, 2] {
-            eventually("policies on both nodes", PATIENCE, || {
-                let policy = self.json(host, &["status"])["policy"].clone();
-                let right = policy["policies"] == policies && policy["enforcing"] == true;
-                if right { Ok(()) } else { Err(policy.to_string()) }
-            });
-            // The first may be counted just before a change that came with it; the second is not.
-            for _ in 0..2 {
-                self.json(host, &["status", "policy"]);
-            }
-        }
-    }
-
     /// Runs one recorded test; answers how many cells agreed.
     fn run(&mut self, test: &Value) -> usize {
         let name = test["name"].as_str().expect("a name");
@@ -197,7 +181,7 @@ impl Cluster {
                 namespaces.push(name);
             }
             if let Some(check) = step.get("Check") {
-                self.await_policies(policies.len());
+                probe::await_policies(policies.len(), |host, arguments| self.json(host, arguments));
                 cells += self.check(name, check);
             }
         }
@@ -208,7 +192,7 @@ impl Cluster {
         for name in namespaces {
             self.apply(&namespace(&name, [("ns".into(), name.clone())].into()));
         }
-        self.await_policies(0);
+        probe::await_policies(0, |host, arguments| self.json(host, arguments));
         cells
     }
 

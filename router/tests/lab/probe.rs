@@ -16,7 +16,7 @@ use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 use weft_netio::netns::Netns;
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, eventually};
 
 /// The ports that each Pod serves.
 pub(crate) const PORTS: [u16; 2] = [80, 81];
@@ -390,4 +390,20 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 fn open(namespace: &str) -> Netns {
     Netns::open(&Path::new("/run/netns").join(namespace)).expect("the lab has made it")
+}
+
+/// Waits until both nodes know as many policies, and their kernels too: what is counted was read there, after what
+/// the node had known before was in force. `json` runs the command line on a host.
+pub(crate) fn await_policies(policies: usize, json: impl Fn(usize, &[&str]) -> Value) {
+    for host in [1, 2] {
+        eventually("policies on both nodes", PATIENCE, || {
+            let policy = json(host, &["status"])["policy"].clone();
+            let right = policy["policies"] == policies && policy["enforcing"] == true;
+            if right { Ok(()) } else { Err(policy.to_string()) }
+        });
+        // The first may be counted just before a change that came with it; the second is not.
+        for _ in 0..2 {
+            json(host, &["status", "policy"]);
+        }
+    }
 }

@@ -133,7 +133,7 @@ impl Cluster {
             let names = before.iter().map(String::as_str);
             let arguments: Vec<_> = ["policy", "delete"].into_iter().chain(names).collect();
             self.weft(2, &arguments, "");
-            self.await_policies(0);
+            probe::await_policies(0, |host, arguments| self.json(host, arguments));
         }
         let mut documents = String::new();
         for (index, (namespace, spec)) in policies.iter().enumerate() {
@@ -144,23 +144,7 @@ impl Cluster {
         }
         if !policies.is_empty() {
             self.weft(1, &["policy", "apply", "-f", "-"], &documents);
-            self.await_policies(policies.len());
-        }
-    }
-
-    /// Waits until both nodes know as many policies, and their kernels too: what is counted was read
-    /// there, after what the node had known before was in force.
-    fn await_policies(&self, policies: usize) {
-        for host in [1, 2] {
-            eventually("policies on both nodes", PATIENCE, || {
-                let policy = self.json(host, &["status"])["policy"].clone();
-                let right = policy["policies"] == policies && policy["enforcing"] == true;
-                if right { Ok(()) } else { Err(policy.to_string()) }
-            });
-            // The first may be counted just before a change that came with it; the second is not.
-            for _ in 0..2 {
-                self.json(host, &["status", "policy"]);
-            }
+            probe::await_policies(policies.len(), |host, arguments| self.json(host, arguments));
         }
     }
 
