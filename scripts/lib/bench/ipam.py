@@ -1,11 +1,6 @@
 """Makes the page of `scripts/bench ipam` from its figures."""
 
-import json
-import sys
-
-
-def row(cells):
-    return "| " + " | ".join(cells) + " |"
+from pages import row, write
 
 
 def page(figures):
@@ -41,12 +36,4 @@ def page(figures):
     return "\n".join(lines) + "\n"
 
 
-def main():
-    source, target = sys.argv[1:]
-    with open(source, encoding="utf-8") as file:
-        figures = json.load(file)
-    with open(target, "w", encoding="utf-8") as file:
-        file.write(page(figures))
-
-
-main()
+write(page)

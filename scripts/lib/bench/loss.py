@@ -13,6 +13,8 @@ import statistics
 import sys
 import time
 
+from pages import row
+
 ETH_P_ALL = 3
 LONGEST = 65_536
 BUFFER = 4 << 20
@@ -50,10 +52,6 @@ def wire(names, milliseconds, percent):
                 port.send(packet)
             except OSError:
                 pass  # A full queue loses as well.
-
-
-def row(cells):
-    return "| " + " | ".join(cells) + " |"
 
 
 def report(figures):

@@ -1,8 +1,8 @@
 """Makes the page of `scripts/bench policy` from its figures."""
 
-import json
 import statistics
-import sys
+
+from pages import row, write
 
 CHANGES = {
     "policy": "a port in a policy, by `weft policy apply`",
@@ -15,10 +15,6 @@ TRAFFIC = {
     "tcp_c": ("one TCP stream, two nodes", "Gbit/s", ".2f"),
     "connections_c": ("new connections, two nodes", "1/s", ",.0f"),
 }
-
-
-def row(cells):
-    return "| " + " | ".join(cells) + " |"
 
 
 def rank(values, share):
@@ -88,12 +84,4 @@ def page(figures):
     return "\n".join(lines + rulesets(figures) + changes(figures) + traffic(figures)) + "\n"
 
 
-def main():
-    source, target = sys.argv[1:]
-    with open(source, encoding="utf-8") as file:
-        figures = json.load(file)
-    with open(target, "w", encoding="utf-8") as file:
-        file.write(page(figures))
-
-
-main()
+write(page)
