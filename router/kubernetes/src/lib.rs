@@ -1,0 +1,12 @@
+//! The Kubernetes API as a node of Weft needs it: nodes, namespaces, NetworkPolicies and this node's own Pods, watched;
+//! and the few things that a node says there.
+//!
+//! The crate knows nothing of rings or rules. What it hears comes out as [`Event`]s, in the order in which the API
+//! server told it for each [`Resource`]; what is to be said goes in as a [`Word`]. Neither direction ever blocks what
+//! Pods run on: an API server that is away is one more [`Event`].
+
+mod event;
+mod settings;
+
+pub use event::{Event, NodeInfo, Object, ObjectId, Resource, Word};
+pub use settings::{Access, Settings};
