@@ -70,6 +70,8 @@ run_kubernetes() {
 # run_tests: all tests of the workspace; sets TEST_SUMMARY to the sum of cargo's result lines.
 run_tests() {
     local log status=0
+    # Apart from the tests, whose time is bounded: on a new machine this takes minutes.
+    cargo test --workspace --locked --no-run --quiet
     log=$(mktemp)
     # A failing binary must not hide what the others say.
     timeout --foreground "${WEFT_TEST_SECONDS:-1200}" cargo test --workspace --locked --no-fail-fast 2>&1 |
