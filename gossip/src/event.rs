@@ -83,8 +83,7 @@ pub enum Event {
     ObjectsWritten(WriteId),
     /// [`crate::Node::objects`] may answer differently.
     ObjectsChanged,
-    /// [`crate::Node::pods`] may answer differently about other nodes. About this one it answers what it
-    /// was told.
+    /// [`crate::Node::poll_pod`] has Pods of other nodes that came, changed or went.
     PodsChanged,
     /// Someone should look at this some time; one line, said once.
     Warning(String),

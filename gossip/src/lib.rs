@@ -41,7 +41,9 @@ pub use crate::{
     event::{Event, Persist, Saved, Transmit, Written},
     membership::{LinkState, LinkView, Member},
     node::Node,
-    objects::types::{ObjectError, ObjectKey, ObjectView, PodInfo, PodPort, Stamp, WriteId},
+    objects::types::{
+        ObjectError, ObjectKey, ObjectView, PodChange, PodInfo, PodPort, Stamp, WriteId,
+    },
     record::{Key, Kind, Record, RecordError, SignedRecord},
     stats::Stats,
     time::Time,

@@ -1,10 +1,18 @@
 //! Objects and Pods: what this node writes of them, and what it hears from others.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use weft_crypto::PeerName;
 
 use super::{Node, own::read_heard, views::read};
 use crate::{
-    DecodeError, Event, ObjectError, ObjectKey, ObjectView, PodInfo, Time, WriteId, codec,
+    DecodeError, Event, ObjectError, ObjectKey, ObjectView, PodChange, PodInfo, Time, WriteId,
+    codec,
+    ipam::Ipam,
     limits::{HEARD_OBJECTS_DELAY, HEARD_PODS_DELAY, MAX_POD, MAX_SKEW, MAX_STORE_BYTES},
     objects::{ObjectValue, Objects, Slot, pods::Pods, slot_of},
     record::{Key, Kind, Record},
@@ -160,16 +168,27 @@ impl Node {
     /// other node owns: nobody can pass off another's address, or one outside the ranges, as a Pod of
     /// its own. After a start, before the ring is known again, nobody owns them; nothing can be sent
     /// there then.
-    pub fn pods(&self) -> impl Iterator<Item = (weft_crypto::PeerName, PodInfo)> + '_ {
-        self.shared.pods.iter().filter_map(|(origin, pod)| {
-            let mut pod = pod.clone();
-            let told = pod.addresses.len();
-            pod.addresses.retain(|address| {
-                let in_ranges = self.config.ranges.iter().any(|range| range.contains(address));
-                in_ranges && self.ipam.owner_of(*address).is_none_or(|owner| owner == origin)
-            });
-            (told == 0 || !pod.addresses.is_empty()).then_some((origin, pod))
-        })
+    pub fn pods(&self) -> impl Iterator<Item = (PeerName, PodInfo)> + '_ {
+        self.shared.pods.iter()
+    }
+
+    /// A Pod of another node about which [`Self::pods`] answers differently since it was polled last.
+    pub fn poll_pod(&mut self) -> Option<PodChange> {
+        loop {
+            let place = self.shared.pods.poll_changed()?;
+            if place.0 != self.name {
+                let pod = self.shared.pods.view(place);
+                return Some(PodChange { node: place.0, slot: place.1, pod });
+            }
+        }
+    }
+
+    /// Judges anew whose addresses are whose, after the ring has changed.
+    pub(super) fn judge_pods(&mut self) {
+        let (ranges, ipam) = (&self.config.ranges, &self.ipam);
+        if self.shared.pods.judge(|origin, address| may_have(ranges, ipam, origin, address)) {
+            self.events.push_back(Event::PodsChanged);
+        }
     }
 
     /// What others wrote and told, to be put on disk some time soon, and given to [`Self::recall`] after
@@ -235,7 +254,10 @@ impl Node {
         if kind == Kind::POD {
             // Bad content must not leave the former Pod in force.
             let pod = read_pod(record);
-            let changed = self.shared.pods.set(place, pod.as_ref().ok().cloned().flatten());
+            let told = pod.as_ref().ok().cloned().flatten();
+            let (ranges, ipam) = (&self.config.ranges, &self.ipam);
+            let believes = |origin, address| may_have(ranges, ipam, origin, address);
+            let changed = self.shared.pods.set(place, told, believes);
             if changed && origin != self.name {
                 self.events.push_back(Event::PodsChanged);
             }
@@ -324,6 +346,12 @@ impl Node {
         }
         warnings
     }
+}
+
+/// Whether an address may be that of a Pod on that node: it is in the ranges, and no other node's.
+fn may_have(ranges: &[IpNet], ipam: &Ipam, origin: PeerName, address: IpAddr) -> bool {
+    let in_ranges = ranges.iter().any(|range| range.contains(&address));
+    in_ranges && ipam.owner_of(address).is_none_or(|owner| owner == origin)
 }
 
 /// A span of time for people, in its largest unit.

@@ -28,6 +28,7 @@ impl Node {
         if generation != self.routes_generation {
             self.routes_generation = generation;
             self.events.push_back(Event::RoutesChanged);
+            self.judge_pods();
         }
         // The same event twice in a row says nothing more.
         let mut last: Option<Event> = None;

@@ -145,6 +145,17 @@ pub struct PodPort {
     pub number: u16,
 }
 
+/// A Pod of another node that came, changed or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodChange {
+    /// The node that tells of it.
+    pub node: PeerName,
+    /// The number that the node has for it, which stays the same while the Pod lives.
+    pub slot: u16,
+    /// What it is, with those of its addresses that are believed; `None` where it is gone.
+    pub pod: Option<PodInfo>,
+}
+
 impl PodInfo {
     /// Whether a node may say this of a Pod.
     ///

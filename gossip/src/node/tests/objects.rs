@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    ObjectError, ObjectKey, PodInfo, PodPort, Stamp, WriteId, limits::MAX_POD, objects::ObjectValue,
+    ObjectError, ObjectKey, PodChange, PodInfo, PodPort, Stamp, WriteId, limits::MAX_POD,
+    objects::ObjectValue,
 };
 
 /// The time of day of these tests at [`Time::START`].
@@ -356,4 +357,64 @@ fn of_pods_only_what_changed_travels_and_only_own_addresses_count() {
     let long = PodInfo { name: "x".repeat(400), ..pod("p", own(9)) };
     let left_out = cluster.nodes[1].set_pods(BTreeMap::from([("long".into(), long)]), now);
     assert_eq!(left_out, ["long"]);
+}
+
+#[test]
+fn each_pod_of_another_node_that_changes_is_told_once_and_no_other() {
+    let mut cluster = Cluster::new(1);
+    cluster.nodes.push(start(2, Init::Founder, None));
+    cluster.events.push(Vec::new());
+    cluster.disks.push(Saved::default());
+    cluster.connect(0, 1);
+    cluster.pass(Duration::from_secs(1));
+    let now = cluster.now;
+    let other = cluster.nodes[1].name;
+    let own = |n: u8| IpAddr::from([10, 32, 0, n]);
+    let polled = |node: &mut Node| -> Vec<(u16, Option<PodInfo>)> {
+        let changes: Vec<PodChange> = std::iter::from_fn(|| node.poll_pod()).collect();
+        assert!(changes.iter().all(|change| change.node == other), "{changes:?}");
+        changes.into_iter().map(|change| (change.slot, change.pod)).collect()
+    };
+    let mut pods: BTreeMap<String, PodInfo> =
+        (0..20).map(|n| (format!("c{n:02}/eth0"), pod(&format!("web-{n}"), own(n)))).collect();
+    cluster.nodes[1].set_pods(pods.clone(), now);
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(polled(&mut cluster.nodes[0]).len(), 20);
+    assert_eq!(polled(&mut cluster.nodes[0]), []);
+    assert_eq!(cluster.nodes[1].poll_pod(), None, "its own Pods it knows");
+
+    // Labels of one change, and another goes.
+    let relabelled = pods.get_mut("c06/eth0").unwrap();
+    relabelled.labels.clear();
+    let relabelled = relabelled.clone();
+    pods.remove("c05/eth0");
+    cluster.nodes[1].set_pods(pods.clone(), now);
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(polled(&mut cluster.nodes[0]), [(5, None), (6, Some(relabelled.clone()))]);
+
+    // It goes and comes before anybody asks.
+    for pods in [BTreeMap::new(), pods.clone()] {
+        cluster.nodes[1].set_pods(pods, now);
+        cluster.pass(Duration::from_secs(1));
+    }
+    assert!(polled(&mut cluster.nodes[0]).len() >= 19, "each may have changed");
+
+    // What a node that starts had heard counts until it knows whose addresses these are.
+    let mut twofold = pod("far", own(3));
+    twofold.addresses.push(own(4));
+    cluster.nodes[1].set_pods(BTreeMap::from([("far".into(), twofold.clone())]), now);
+    cluster.pass(Duration::from_secs(1));
+    cluster.nodes[0].handle_stopping();
+    let heard = cluster.nodes[0].poll_heard().expect("it heard of a Pod");
+    let mut later = Cluster::new(1);
+    later.nodes[0].recall(&heard, later.now).unwrap();
+    let before = polled(&mut later.nodes[0]);
+    assert_eq!(before, [(0, Some(twofold))]);
+    later.nodes.push(start(3, Init::Founder, None));
+    later.events.push(Vec::new());
+    later.disks.push(Saved::default());
+    later.connect(0, 1);
+    later.pass(Duration::from_secs(1));
+    assert_eq!(polled(&mut later.nodes[0]), [(0, None)], "all of the range is another's");
+    assert!(later.events[0].contains(&Event::PodsChanged));
 }
