@@ -21,6 +21,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -71,7 +72,8 @@ fn ruleset(pods: usize, policies: usize) -> serde_json::Value {
     let whole = ruleset.transaction_from(None).to_json().to_string();
     // Another port in a policy of a Pod of this node.
     let mut changed = cluster.clone();
-    for rule in changed.policies.values_mut().next().unwrap().ingress.iter_mut().flatten() {
+    let policy = Arc::make_mut(&mut changed.policies).values_mut().next().unwrap();
+    for rule in Arc::make_mut(policy).ingress.iter_mut().flatten() {
         for port in &mut rule.ports {
             port.port = PortMatch::Range(7, 7);
         }

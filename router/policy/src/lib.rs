@@ -41,7 +41,9 @@ pub use evaluate::{
     Connection, Decision, Endpoint, Family, FlowState, PolicyRef, Reason, Traffic, Verdict,
 };
 pub use matrix::{Cell, Matrix};
-pub use model::{Cluster, Duplicate, Tier, TierAction, TierPolicy, TierRule};
+pub use model::{
+    Cluster, Duplicate, Namespaces, PodGroup, Policies, Tier, TierAction, TierPolicy, TierRule,
+};
 pub use object::{
     Direction, IpBlock, NamedPort, Namespace, NetworkPolicy, Object, Peer, Pod, PortMatch,
     Protocol, Rule, RulePort,

@@ -5,21 +5,32 @@ use std::sync::Arc;
 
 use crate::{Labels, Namespace, NetworkPolicy, Object, Pod, Rule, Selector};
 
+/// Namespaces by name.
+pub type Namespaces = BTreeMap<String, Namespace>;
+
+/// Policies by namespace and name.
+pub type Policies = BTreeMap<(String, String), Arc<NetworkPolicy>>;
+
+/// Pods that came from one place.
+pub type PodGroup = Arc<[Arc<Pod>]>;
+
 /// Namespaces, Pods and policies, in three tiers: those of the administrator decide first, then
 /// NetworkPolicy, then the baseline.
 ///
 /// Only NetworkPolicy has an API. The other two tiers are what AdminNetworkPolicy will be read into.
+///
+/// What one of many clusters that differ in little has in common with the others, it shares with
+/// them: a copy costs what differs, and so does a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// Namespaces by name. A namespace that is not here has its name's label and no other.
-    pub namespaces: BTreeMap<String, Namespace>,
+    pub namespaces: Arc<Namespaces>,
     /// The Pods, in the order in which they were added.
     pub pods: Vec<Pod>,
-    /// Further Pods, which come after those, and are shared where a cluster is one of many that
-    /// differ in little.
-    pub others: Arc<Vec<Pod>>,
+    /// Further Pods, which come after those.
+    pub others: Vec<PodGroup>,
     /// The policies, by namespace and name.
-    pub policies: BTreeMap<(String, String), NetworkPolicy>,
+    pub policies: Arc<Policies>,
     /// What is asked before NetworkPolicy.
     pub admin: Vec<TierPolicy>,
     /// What is asked where no NetworkPolicy isolates.
@@ -50,7 +61,7 @@ impl Cluster {
                     if self.namespaces.contains_key(&namespace.name) {
                         return Err(Duplicate { kind: "Namespace", name: namespace.name });
                     }
-                    self.namespaces.insert(namespace.name.clone(), namespace);
+                    Arc::make_mut(&mut self.namespaces).insert(namespace.name.clone(), namespace);
                 }
                 Object::Pod(pod) => {
                     if !pods.insert(name(&pod)) {
@@ -64,7 +75,7 @@ impl Cluster {
                         let name = format!("{}/{}", key.0, key.1);
                         return Err(Duplicate { kind: "NetworkPolicy", name });
                     }
-                    self.policies.insert(key, policy);
+                    Arc::make_mut(&mut self.policies).insert(key, Arc::new(policy));
                 }
             }
         }
@@ -73,7 +84,7 @@ impl Cluster {
 
     /// All Pods, in order.
     pub fn all_pods(&self) -> impl Iterator<Item = &Pod> + Clone {
-        self.pods.iter().chain(self.others.iter())
+        self.pods.iter().chain(self.others.iter().flat_map(|group| group.iter().map(Arc::as_ref)))
     }
 
     /// The policies of a namespace, in the order of their names.
@@ -84,7 +95,7 @@ impl Cluster {
         self.policies
             .range((namespace.to_owned(), String::new())..)
             .take_while(move |((of, _), _)| of == namespace)
-            .map(|(_, policy)| policy)
+            .map(|(_, policy)| policy.as_ref())
     }
 
     /// Whether a namespace's labels are selected.

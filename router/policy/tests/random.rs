@@ -4,17 +4,19 @@
 
 mod random {
     pub(crate) mod cluster;
+    pub(crate) mod edit;
     pub(crate) mod table;
 }
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use random::cluster::{arbitrary_cluster, arbitrary_traffic};
+use random::edit::arbitrary_edit;
 use random::table::Table;
-use weft_policy::nft::{Fate, Packet, PacketState, Payload, Ruleset};
+use weft_policy::nft::{Fate, Packet, PacketState, Payload, Ruleset, Tightening};
 use weft_policy::{Cluster, Connection, Endpoint, Family, FlowState, Pod, Traffic};
 
 /// The bridge of the node.
@@ -99,6 +101,68 @@ proptest! {
         table.apply(&before.transaction_from(None));
         prop_assert_eq!(table.ruleset(), &before);
     }
+
+    /// Connections that stand are looked at only where the judgement says so.
+    #[test]
+    fn nothing_is_denied_outside_of_what_is_judged_a_tightening(
+        before in arbitrary_cluster(),
+        edits in prop::collection::vec(arbitrary_edit(), 1..4),
+        traffics in prop::collection::vec(arbitrary_traffic(), 1..6),
+    ) {
+        let mut after = before.clone();
+        for edit in edits {
+            edit.apply(&mut after);
+        }
+        let [old, new] = [&before, &after].map(|cluster| {
+            Ruleset::compile(cluster, BRIDGE, is_local).with_drop_log(1)
+        });
+        let transaction = new.transaction_from(Some(&old));
+        let Tightening::At(addresses) = new.tightening(&old, &transaction) else { return Ok(()) };
+        for family in [Family::V4, Family::V6] {
+            let ends = both_ends(&before, &after, family);
+            for &(source, from) in &ends {
+                for &(destination, to) in &ends {
+                    if addresses.contains(&from) || addresses.contains(&to) {
+                        continue;
+                    }
+                    for &traffic in &traffics {
+                        let allowed = |cluster, at: usize| {
+                            let asked = Connection::new(source[at], destination[at], family, traffic);
+                            expected(cluster, &asked) == Fate::Passed
+                        };
+                        prop_assert!(
+                            !allowed(&before, 0) || allowed(&after, 1),
+                            "{} to {} {:?}, {:?}", from, to, traffic, transaction
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// All addresses at which something may be before or after a change, with what it is before and after.
+fn both_ends<'a>(
+    before: &'a Cluster,
+    after: &'a Cluster,
+    family: Family,
+) -> Vec<([Endpoint<'a>; 2], IpAddr)> {
+    let of_node = [before, after].into_iter().flat_map(|cluster| {
+        let of_node = cluster.pods.iter().filter(|pod| !pod.is_selectable());
+        of_node.flat_map(|pod| pod.addresses.iter().copied())
+    });
+    let of_node: BTreeSet<IpAddr> = of_node.collect();
+    let [before, after] = [before, after].map(|cluster| -> BTreeMap<IpAddr, Endpoint<'a>> {
+        ends(cluster, family).into_iter().map(|(end, address)| (address, end)).collect()
+    });
+    let addresses: BTreeSet<IpAddr> = before.keys().chain(after.keys()).copied().collect();
+    let end = |ends: &BTreeMap<IpAddr, Endpoint<'a>>, address| {
+        ends.get(&address).copied().unwrap_or(Endpoint::Address(address))
+    };
+    addresses
+        .difference(&of_node)
+        .map(|&address| ([end(&before, address), end(&after, address)], address))
+        .collect()
 }
 
 fn check(

@@ -1,6 +1,8 @@
 //! Truth tables, one or more for each statement of what NetworkPolicy means. S is about selection and
 //! isolation, R about rules, C about connections; the numbers are those of docs/policy.md.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{Labels, Matrix, Namespace, Object, parse};
 
@@ -18,7 +20,7 @@ fn base() -> Cluster {
         [("x", "a"), ("x", "b"), ("y", "a"), ("y", "b")].into_iter().enumerate()
     {
         let ns = Namespace::new(namespace, labels(&[("ns", namespace)]));
-        cluster.namespaces.insert(namespace.to_owned(), ns);
+        Arc::make_mut(&mut cluster.namespaces).insert(namespace.to_owned(), ns);
         let pod = format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: {namespace}, \
              labels: {{pod: {name}}}}}, spec: {{containers: [{{ports: [{{name: web, \

@@ -3,7 +3,8 @@
 //!
 //! [`Ruleset::compile`] makes it from a [`crate::Cluster`] and the Pods of a node;
 //! [`Ruleset::transaction_from`] answers the smallest change from one ruleset to another, which
-//! [`Transaction::to_json`] writes as `nft -j -f -` reads it; [`Ruleset::run`] interprets it.
+//! [`Transaction::to_json`] writes as `nft -j -f -` reads it; [`Ruleset::run`] interprets it;
+//! [`Ruleset::tightening`] says where the change may deny what was allowed.
 //!
 //! One table of the family `inet` with one base chain in the forward hook:
 //!
@@ -33,6 +34,7 @@ mod interpret;
 mod lower;
 mod prefixes;
 mod render;
+mod tighten;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -43,6 +45,7 @@ use crate::{Family, Protocol};
 
 pub use diff::{Command, SetKind, Transaction};
 pub use interpret::{Fate, Packet, PacketState, Payload};
+pub use tighten::Tightening;
 
 /// The name of the table.
 pub const TABLE: &str = "weft-policy";

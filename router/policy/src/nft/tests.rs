@@ -1,9 +1,11 @@
 //! The shape of rulesets: what is shared, what a change costs, what is written.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
-use crate::{Cluster, Object, Pod, parse};
+use crate::{Cluster, IpBlock, Object, Peer, Pod, Rule, parse};
 
 /// Pods web-0, web-1 and db of namespace x with both families, and a policy for each kind of them.
 fn example() -> Cluster {
@@ -76,7 +78,7 @@ fn change(before: &Cluster, after: &Cluster) -> Vec<&'static str> {
 #[test]
 fn without_policies_nobody_is_in_a_map() {
     let mut cluster = example();
-    cluster.policies.clear();
+    Arc::make_mut(&mut cluster.policies).clear();
     let ruleset = compile(&cluster);
     assert_eq!(ruleset.chains.keys().collect::<Vec<_>>(), ["forward"]);
     // Those of whom is isolated.
@@ -158,13 +160,62 @@ fn a_pod_that_comes_costs_elements_alone() {
 }
 
 #[test]
+fn only_where_something_may_be_denied_is_a_tightening() {
+    let nowhere = || Tightening::At(BTreeSet::new());
+    let at = |last: usize| {
+        let addresses = [format!("10.0.0.{last}"), format!("fd00::{last}")];
+        Tightening::At(addresses.iter().map(|address| address.parse().unwrap()).collect())
+    };
+    let between = |before: &Cluster, after: &Cluster| {
+        let local = |pod: &Pod| pod.name != "elsewhere";
+        let [before, after] = [before, after]
+            .map(|cluster| Ruleset::compile(cluster, "weft", local).with_drop_log(1));
+        after.tightening(&before, &after.transaction_from(Some(&before)))
+    };
+    let before = example();
+    assert_eq!(between(&before, &before), nowhere());
+
+    let mut elsewhere = before.clone();
+    add_pod(&mut elsewhere, "elsewhere", "web", 9);
+    assert_eq!(between(&before, &elsewhere), nowhere(), "a peer that comes");
+    assert_eq!(between(&elsewhere, &before), at(9), "a peer that goes");
+
+    let mut here = before.clone();
+    add_pod(&mut here, "web-2", "web", 4);
+    assert_eq!(between(&before, &here), at(4), "an isolated Pod that comes");
+
+    let mut wider = before.clone();
+    let db =
+        Arc::make_mut(&mut wider.policies).get_mut(&("x".to_owned(), "db".to_owned())).unwrap();
+    let rules = Arc::make_mut(db).ingress.as_mut().unwrap();
+    rules.push(Rule {
+        peers: vec![Peer::Block(IpBlock { cidr: "10.9.0.0/16".parse().unwrap(), except: vec![] })],
+        ports: Vec::new(),
+        usable: true,
+    });
+    assert_eq!(between(&before, &wider), nowhere(), "a rule that comes");
+    assert_eq!(between(&wider, &before), Tightening::Anywhere, "a rule that goes");
+
+    let mut fewer = before.clone();
+    Arc::make_mut(&mut fewer.policies).remove(&("x".to_owned(), "db".to_owned()));
+    assert_eq!(between(&before, &fewer), nowhere(), "a policy that goes");
+    assert_eq!(between(&fewer, &before), at(3), "a policy that comes");
+    assert_eq!(between(&Cluster::default(), &before).clone(), {
+        let addresses = before.pods.iter().flat_map(|pod| pod.addresses.clone());
+        Tightening::At(addresses.collect())
+    });
+}
+
+#[test]
 fn a_policy_that_changes_costs_its_class() {
     let before = example();
     let mut after = before.clone();
-    let db = after.policies.get_mut(&("x".to_owned(), "db".to_owned())).unwrap();
+    let db =
+        Arc::make_mut(&mut after.policies).get_mut(&("x".to_owned(), "db".to_owned())).unwrap();
+    let db = Arc::make_mut(db);
     db.ingress.as_mut().unwrap()[0].ports.clear();
     assert_eq!(change(&before, &after), ["flush chain", "add line", "add line", "add line"]);
-    after.policies.remove(&("x".to_owned(), "db".to_owned()));
+    Arc::make_mut(&mut after.policies).remove(&("x".to_owned(), "db".to_owned()));
     let expected = [
         "delete elements",
         "delete elements",
@@ -241,10 +292,11 @@ fn what_is_none_of_the_bridges_business_passes() {
 #[test]
 fn comments_fit_the_kernel() {
     let mut cluster = example();
-    let policy = cluster.policies.remove(&("x".to_owned(), "db".to_owned())).unwrap();
+    let policy =
+        Arc::make_mut(&mut cluster.policies).remove(&("x".to_owned(), "db".to_owned())).unwrap();
     let name = "n".repeat(253);
-    let long = crate::NetworkPolicy { name: name.clone(), ..policy };
-    cluster.policies.insert(("x".to_owned(), name), long);
+    let long = crate::NetworkPolicy { name: name.clone(), ..(*policy).clone() };
+    Arc::make_mut(&mut cluster.policies).insert(("x".to_owned(), name), long.into());
     let longest = compile(&cluster).chains.values().flatten().map(|line| line.comment.len()).max();
     assert_eq!(longest, Some(127));
 }
@@ -315,7 +367,9 @@ fn c5_what_is_open_goes_on_until_it_is_cut_and_is_judged_when_it_opens_again() {
         [PacketState::New, PacketState::Established].map(|state| ruleset.run(&packet(state)))
     };
     assert_eq!(fates(&cluster), [Fate::Passed, Fate::Passed]);
-    let policy = cluster.policies.get_mut(&("x".to_owned(), "db".to_owned())).unwrap();
+    let policy =
+        Arc::make_mut(&mut cluster.policies).get_mut(&("x".to_owned(), "db".to_owned())).unwrap();
+    let policy = Arc::make_mut(policy);
     policy.ingress = Some(Vec::new());
     assert_eq!(fates(&cluster), [Fate::Dropped, Fate::Passed]);
     // One that is cut has no state, and cannot be taken for an opening: that is told apart before any
@@ -359,10 +413,11 @@ fn c15_nodes_that_know_the_same_decide_the_same_whatever_they_heard_first() {
     assert_ne!(backwards.pods, forwards.pods);
     assert_eq!(compile(&forwards), compile(&backwards));
     // And what one learns late brings it to where the other is.
-    let late = backwards.policies.remove(&("x".to_owned(), "web".to_owned())).unwrap();
+    let late =
+        Arc::make_mut(&mut backwards.policies).remove(&("x".to_owned(), "web".to_owned())).unwrap();
     let before = compile(&backwards);
     assert_ne!(before, compile(&forwards));
-    backwards.policies.insert(("x".to_owned(), "web".to_owned()), late);
+    Arc::make_mut(&mut backwards.policies).insert(("x".to_owned(), "web".to_owned()), late);
     assert!(!compile(&forwards).transaction_from(Some(&before)).is_empty());
     assert_eq!(compile(&backwards), compile(&forwards));
 }

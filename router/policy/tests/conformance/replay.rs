@@ -1,12 +1,13 @@
 //! The recorded tests, replayed against something that decides.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 use weft_policy::nft::{Fate, Packet, PacketState, Payload, Ruleset};
 use weft_policy::{
-    Cell, Cluster, Connection, Endpoint, Family, NamedPort, Namespace, Object, Pod, Protocol,
-    Traffic, parse_value,
+    Cell, Cluster, Connection, Endpoint, Family, NamedPort, Namespace, Namespaces, Object, Pod,
+    Protocol, Traffic, parse_value,
 };
 
 use super::data::{
@@ -82,7 +83,7 @@ fn upstream_test(
     for pod in &cluster.pods {
         let labels = [("ns".to_owned(), pod.namespace.clone())].into();
         let namespace = Namespace::new(&pod.namespace, labels);
-        cluster.namespaces.insert(pod.namespace.clone(), namespace);
+        Arc::make_mut(&mut cluster.namespaces).insert(pod.namespace.clone(), namespace);
     }
     let mut cells = 0;
     for step in &test.steps {
@@ -99,14 +100,14 @@ fn change(cluster: &mut Cluster, step: &UpstreamStep) {
         put_policy(cluster, policy);
     }
     if step.delete_all_policies == Some(true) {
-        cluster.policies.clear();
+        Arc::make_mut(&mut cluster.policies).clear();
     }
     if let Some(add) = &step.add_pod_labels {
         let index = index_of(cluster, &add.pod);
         cluster.pods[index].labels.extend(add.labels.clone());
     }
     if let Some(set) = &step.set_ns_label {
-        let namespace = cluster.namespaces.get_mut(&set.namespace).unwrap();
+        let namespace = Arc::make_mut(&mut cluster.namespaces).get_mut(&set.namespace).unwrap();
         namespace.labels.insert(set.key.clone(), set.value.clone());
     }
 }
@@ -162,7 +163,9 @@ fn cyclonus_step(
                 put_policy(cluster, value);
             }
             CyclonusAction::DeletePolicy(name) => {
-                cluster.policies.remove(&(name.namespace.clone(), name.name.clone())).unwrap();
+                Arc::make_mut(&mut cluster.policies)
+                    .remove(&(name.namespace.clone(), name.name.clone()))
+                    .unwrap();
             }
             CyclonusAction::Other(_) => {}
         }
@@ -171,7 +174,8 @@ fn cyclonus_step(
     let namespace = |(name, labels): (&String, &BTreeMap<_, _>)| {
         (name.clone(), Namespace { name: name.clone(), labels: labels.clone() })
     };
-    cluster.namespaces = step.namespaces.iter().map(namespace).collect();
+    let namespaces: Namespaces = step.namespaces.iter().map(namespace).collect();
+    cluster.namespaces = Arc::new(namespaces);
     let served = |given: &super::data::CyclonusPod| {
         pod(&given.name, given.ip, given.labels.clone(), &[80, 81], &Protocol::ALL)
     };
@@ -209,7 +213,7 @@ fn put_policy(cluster: &mut Cluster, value: &Value) {
     assert_eq!(parsed.faults, []);
     let [Object::NetworkPolicy(policy)] = &parsed.objects[..] else { panic!("{parsed:?}") };
     let key = (policy.namespace.clone(), policy.name.clone());
-    cluster.policies.insert(key, policy.clone());
+    Arc::make_mut(&mut cluster.policies).insert(key, Arc::new(policy.clone()));
 }
 
 fn pod(

@@ -10,7 +10,7 @@ use weft_policy::{
     Traffic,
 };
 
-const NAMESPACES: [&str; 3] = ["x", "y", "z"];
+pub(crate) const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const KEYS: [&str; 2] = ["k", "l"];
 const VALUES: [&str; 2] = ["a", "b"];
 const PORT_NAMES: [&str; 2] = ["web", "dns"];
@@ -60,7 +60,7 @@ pub(crate) fn arbitrary_traffic() -> impl Strategy<Value = Traffic> {
     ]
 }
 
-fn labels() -> impl Strategy<Value = Labels> {
+pub(crate) fn labels() -> impl Strategy<Value = Labels> {
     btree_map(select(&KEYS[..]), select(&VALUES[..]), 0..=2).prop_map(|labels| {
         labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     })
@@ -79,7 +79,7 @@ fn selector() -> impl Strategy<Value = Selector> {
         .prop_map(|(labels, expressions)| Selector { labels, expressions })
 }
 
-fn pod() -> impl Strategy<Value = Pod> {
+pub(crate) fn pod() -> impl Strategy<Value = Pod> {
     let addresses = prop_oneof![
         Just(vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()]),
         Just(vec!["10.0.0.1".parse().unwrap()]),
@@ -132,7 +132,7 @@ fn block() -> impl Strategy<Value = IpBlock> {
     prop_oneof![v4, v6, all]
 }
 
-fn rule() -> impl Strategy<Value = Rule> {
+pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     let peer = prop_oneof![
         2 => (option::of(selector()), selector())
             .prop_map(|(namespaces, pods)| Peer::Pods { namespaces, pods }),
@@ -151,7 +151,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         .prop_map(|(peers, ports, usable)| Rule { peers, ports, usable })
 }
 
-fn policy() -> impl Strategy<Value = NetworkPolicy> {
+pub(crate) fn policy() -> impl Strategy<Value = NetworkPolicy> {
     let rules = || option::of(vec(rule(), 0..3));
     (select(&NAMESPACES[..]), selector(), rules(), rules()).prop_map(
         |(namespace, subjects, ingress, egress)| NetworkPolicy {
@@ -164,7 +164,7 @@ fn policy() -> impl Strategy<Value = NetworkPolicy> {
     )
 }
 
-fn tier_policy() -> impl Strategy<Value = TierPolicy> {
+pub(crate) fn tier_policy() -> impl Strategy<Value = TierPolicy> {
     let actions = vec![TierAction::Accept, TierAction::Deny, TierAction::Pass];
     let rules = move || {
         let rule = (select(actions.clone()), rule());

@@ -88,10 +88,14 @@ impl Attachments {
         self.standing.values()
     }
 
-    /// Those that stand, and those that will when the disk has them.
+    /// Those that stand, and those that will when the disk has them; in one order, so that nothing
+    /// seems to have changed when the disk has.
     pub(super) fn with_prepared(&self) -> impl Iterator<Item = &Attachment> {
-        let prepared = self.prepared.iter().filter(|(key, _)| !self.standing.contains_key(*key));
-        self.standing.values().chain(prepared.map(|(_, prepared)| &prepared.attachment))
+        let standing = self.standing.iter();
+        let prepared = self.prepared.iter().map(|(key, prepared)| (key, &prepared.attachment));
+        // Of one key the one that stands.
+        let all: BTreeMap<&Key, &Attachment> = prepared.chain(standing).collect();
+        all.into_values()
     }
 
     /// All that [`read_attachments`] reads, in one piece.

@@ -16,6 +16,7 @@ mod expose;
 mod fence;
 mod healing;
 mod objects;
+mod others;
 mod output;
 mod paths;
 mod peers;
@@ -314,11 +315,7 @@ impl Engine {
                 self.paths.stale = true;
                 self.update_candidates(now);
             }
-            Event::RoutesChanged => {
-                self.tables_changed = true;
-                // Whose addresses are whose says which Pods of others are to be believed.
-                self.objects.pods_changed = true;
-            }
+            Event::RoutesChanged => self.tables_changed = true,
             Event::ObjectsChanged => self.objects.changed = true,
             Event::PodsChanged => self.objects.pods_changed = true,
             Event::ObjectsWritten(id) => self.handle_written(id),

@@ -14,10 +14,11 @@ use weft_api::policy::{ChangeReply, Changed, ObjectName, Outcome, StoredObject};
 use weft_crypto::PeerName;
 use weft_gossip::{ObjectKey, ObjectView, PodInfo, PodPort, Stamp, Time, WriteId, Written};
 use weft_policy::{
-    Cluster, Labels, NamedPort, Namespace, NetworkPolicy, Object, Pod, Protocol, Selector,
-    parse_value,
+    Cluster, Labels, NamedPort, Namespace, Namespaces, NetworkPolicy, Object, Pod, Policies,
+    Protocol, Selector, parse_value,
 };
 
+use super::others::OtherPods;
 use super::policy::local_pod;
 use super::{CallId, Engine, Kind, Output, Reply};
 
@@ -31,10 +32,14 @@ pub(super) struct Objects {
     read: BTreeMap<ObjectKey, Read>,
     /// Writes that wait for the disk.
     waiting: BTreeMap<WriteId, (CallId, ChangeReply)>,
-    /// The Pods of other nodes as they were read last; shared, since a change here leaves them alone.
-    others: Option<Arc<Vec<Pod>>>,
-    /// The gossip node may hold other objects, or other Pods, than were read last.
+    /// What of `read` is in force; shared with what is enforced, since most changes leave it alone.
+    namespaces: Arc<Namespaces>,
+    policies: Arc<Policies>,
+    /// The Pods of other nodes.
+    others: OtherPods,
+    /// The gossip node may hold other objects than were read last.
     pub(super) changed: bool,
+    /// It has Pods of other nodes that came, changed or went.
     pub(super) pods_changed: bool,
     /// This node's own Pods may have changed since the others were told.
     pub(super) own_pods_changed: bool,
@@ -47,9 +52,26 @@ pub(super) struct Objects {
 struct Read {
     stamp: Stamp,
     writer: PeerName,
-    object: Option<Object>,
+    meaning: Option<Meaning>,
     /// What is wrong with it.
     fault: Option<String>,
+}
+
+/// What an object means here.
+#[derive(Debug)]
+enum Meaning {
+    Namespace(Namespace),
+    Policy(Arc<NetworkPolicy>),
+}
+
+impl Meaning {
+    fn of(object: Object) -> Option<Self> {
+        match object {
+            Object::Namespace(namespace) => Some(Self::Namespace(namespace)),
+            Object::NetworkPolicy(policy) => Some(Self::Policy(Arc::new(policy))),
+            Object::Pod(_) => None,
+        }
+    }
 }
 
 impl Objects {
@@ -81,6 +103,7 @@ impl Engine {
             warn!(%error, "what other nodes told of policies and Pods is lost until they are met");
         }
         self.read_objects(now);
+        self.read_pods();
     }
 
     /// What other nodes told and is not on disk yet, for the daemon's last write. Nothing is heard after
@@ -182,31 +205,9 @@ impl Engine {
 
     /// What other nodes told: namespaces, policies, Pods.
     pub(super) fn add_shared(&mut self, cluster: &mut Cluster) {
-        for object in self.objects.read.values().filter_map(|read| read.object.clone()) {
-            match object {
-                Object::Namespace(namespace) => {
-                    cluster.namespaces.insert(namespace.name.clone(), namespace);
-                }
-                Object::NetworkPolicy(policy) => {
-                    let key = (policy.namespace.clone(), policy.name.clone());
-                    cluster.policies.insert(key, policy);
-                }
-                Object::Pod(_) => {}
-            }
-        }
-        let read = || {
-            let others = self.node.pods().filter(|(origin, _)| *origin != self.settings.name);
-            let mut node = (self.settings.name, String::new());
-            let named = others.map(|(origin, pod)| {
-                // The Pods of a node come one after the other.
-                if node.0 != origin {
-                    node = (origin, origin.to_string());
-                }
-                remote_pod(pod, &node.1)
-            });
-            Arc::new(named.collect())
-        };
-        cluster.others = Arc::clone(self.objects.others.get_or_insert_with(read));
+        cluster.namespaces = Arc::clone(&self.objects.namespaces);
+        cluster.policies = Arc::clone(&self.objects.policies);
+        cluster.others = self.objects.others.groups();
     }
 
     /// Tells the other nodes of this one's Pods, as far as they have changed.
@@ -235,10 +236,17 @@ impl Engine {
             self.read_objects(now);
         }
         if pods {
-            self.objects.others = None;
+            self.read_pods();
         }
         if objects || pods {
             self.tell_policy_changes();
+        }
+    }
+
+    /// Reads what other nodes told of their Pods since the last time.
+    fn read_pods(&mut self) {
+        while let Some(change) = self.node.poll_pod() {
+            self.objects.others.change(change);
         }
     }
 
@@ -257,10 +265,25 @@ impl Engine {
                 if let Some(fault) = &fault {
                     warn!("{fault}");
                 }
-                Read { stamp: view.stamp, writer: view.writer, object, fault }
+                let meaning = object.and_then(Meaning::of);
+                Read { stamp: view.stamp, writer: view.writer, meaning, fault }
             });
             self.objects.read.insert(view.key, read);
         }
+        let (mut namespaces, mut policies) = (Namespaces::new(), Policies::new());
+        for meaning in self.objects.read.values().filter_map(|read| read.meaning.as_ref()) {
+            match meaning {
+                Meaning::Namespace(namespace) => {
+                    namespaces.insert(namespace.name.clone(), namespace.clone());
+                }
+                Meaning::Policy(policy) => {
+                    let key = (policy.namespace.clone(), policy.name.clone());
+                    policies.insert(key, Arc::clone(policy));
+                }
+            }
+        }
+        self.objects.namespaces = Arc::new(namespaces);
+        self.objects.policies = Arc::new(policies);
     }
 }
 
@@ -343,27 +366,8 @@ fn pod_info(pod: &Pod) -> PodInfo {
     }
 }
 
-/// A Pod of another node as policies see it. A protocol that is not known here names no port.
-fn remote_pod(pod: PodInfo, node: &str) -> Pod {
-    let ports = pod.ports.into_iter().filter_map(|port| {
-        let known = |protocol: &Protocol| number_of(*protocol) == port.protocol;
-        let protocol = Protocol::ALL.into_iter().find(known)?;
-        Some(NamedPort { name: port.name, protocol, number: port.number })
-    });
-    Pod {
-        namespace: pod.namespace,
-        name: pod.name,
-        labels: pod.labels.into_iter().collect(),
-        ports: ports.collect(),
-        addresses: pod.addresses,
-        host_network: false,
-        finished: false,
-        node: Some(node.to_owned()),
-    }
-}
-
 /// The protocol's number in IP.
-fn number_of(protocol: Protocol) -> u8 {
+pub(super) fn number_of(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,

@@ -1,5 +1,7 @@
 //! C1 to C14, as far as an evaluator can show them.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// All Pods of namespace x closed in both directions.
@@ -86,21 +88,21 @@ fn c8_changes_of_labels_and_namespaces_change_the_verdict() {
     let mut cluster = with(&[from_b]);
     let closed = ["II..", "II..", "II..", "II.."];
     assert_eq!(table(&cluster, "80/tcp"), closed);
-    let y = cluster.namespaces.get_mut("y").unwrap();
+    let y = Arc::make_mut(&mut cluster.namespaces).get_mut("y").unwrap();
     y.labels.insert("team".into(), "t".into());
     assert_eq!(table(&cluster, "80/tcp"), ["II..", "II..", "II..", "...."]);
     cluster.pods[2].labels = labels(&[("pod", "b")]);
     assert_eq!(table(&cluster, "80/tcp"), ["II..", "II..", "....", "...."]);
-    cluster.namespaces.remove("y");
+    Arc::make_mut(&mut cluster.namespaces).remove("y");
     assert_eq!(table(&cluster, "80/tcp"), closed);
 }
 
 #[test]
 fn c9_without_its_last_policy_a_pod_is_open_again() {
     let mut cluster = with(&[CLOSED, "{podSelector: {}}"]);
-    cluster.policies.remove(&("x".to_owned(), "p0".to_owned()));
+    Arc::make_mut(&mut cluster.policies).remove(&("x".to_owned(), "p0".to_owned()));
     assert_eq!(table(&cluster, "80/tcp"), ["II..", "II..", "II..", "II.."]);
-    cluster.policies.remove(&("x".to_owned(), "p1".to_owned()));
+    Arc::make_mut(&mut cluster.policies).remove(&("x".to_owned(), "p1".to_owned()));
     assert_eq!(table(&cluster, "80/tcp"), OPEN);
 }
 

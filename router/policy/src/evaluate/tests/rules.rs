@@ -1,5 +1,7 @@
 //! R1 to R16.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// The table of ingress rules for all Pods of namespace x.
@@ -229,7 +231,7 @@ fn r16_every_namespace_has_the_label_of_its_name() {
     let mut cluster = with(&[&format!("{{podSelector: {{}}, ingress: [{rule}]}}")]);
     assert_eq!(table(&cluster, "80/tcp"), ["II..", "II..", "....", "...."]);
     // Also one of which no manifest tells.
-    cluster.namespaces.clear();
+    Arc::make_mut(&mut cluster.namespaces).clear();
     assert_eq!(table(&cluster, "80/tcp"), ["II..", "II..", "....", "...."]);
     // And it cannot be claimed by another.
     let claims = Namespace::new("z", labels(&[("kubernetes.io/metadata.name", "y")]));
