@@ -83,44 +83,76 @@ pub(super) fn forget(channel: &mut Channel, addresses: &BTreeSet<IpAddr>) -> io:
             return Ok(());
         }
     }
-    delete(channel, |flow| flow.concerns(addresses)).map(drop)
+    delete(channel, None, |flow| flow.concerns(addresses)).map(drop)
 }
 
 /// Has the kernel delete the flows one of whose addresses this is.
 fn forget_one(socket: &Netfilter, address: IpAddr) -> io::Result<()> {
-    let (family, [source, destination]) = if address.is_ipv4() {
-        (AF_INET, [IP_SOURCE[0], IP_DESTINATION[0]])
-    } else {
-        (AF_INET6, [IP_SOURCE[1], IP_DESTINATION[1]])
-    };
-    let value = octets(address);
     for tuple in [TUPLE_ORIG, TUPLE_REPLY] {
-        for (kind, flag) in [(source, FILTER_SOURCE), (destination, FILTER_DESTINATION)] {
-            let (mut end, mut ip, mut filter) = (Vec::new(), Vec::new(), Vec::new());
-            put(&mut end, kind, &value);
-            put_nested(&mut ip, TUPLE_IP, &end);
-            for (of, name) in [(TUPLE_ORIG, FILTER_ORIG), (TUPLE_REPLY, FILTER_REPLY)] {
-                let flag = if of == tuple { flag } else { 0 };
-                put(&mut filter, name, &flag.to_ne_bytes());
-            }
-            let request = Request::new(Subsystem::Conntrack, DELETE, ACK, family, 0)
-                .nested(tuple, &ip)
-                .nested(FILTER, &filter);
-            socket.ask(&request, |_| {})?;
+        for end in [End::Source, End::Destination] {
+            socket.ask(&about(DELETE, ACK, tuple, end, address), |_| {})?;
         }
     }
     Ok(())
 }
 
-/// Deletes the flows that `doomed` says, and answers how many.
+/// An end of one of a flow's two tuples.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Source,
+    Destination,
+}
+
+/// A request about the flows with this address at that end of that tuple.
+fn about(kind: u8, flags: u16, tuple: u16, end: End, address: IpAddr) -> Request {
+    let (attributes, flag) = match end {
+        End::Source => (IP_SOURCE, FILTER_SOURCE),
+        End::Destination => (IP_DESTINATION, FILTER_DESTINATION),
+    };
+    let (family, attribute) =
+        if address.is_ipv4() { (AF_INET, attributes[0]) } else { (AF_INET6, attributes[1]) };
+    let (mut value, mut ip, mut filter) = (Vec::new(), Vec::new(), Vec::new());
+    put(&mut value, attribute, &octets(address));
+    put_nested(&mut ip, TUPLE_IP, &value);
+    for (of, name) in [(TUPLE_ORIG, FILTER_ORIG), (TUPLE_REPLY, FILTER_REPLY)] {
+        let flag = if of == tuple { flag } else { 0 };
+        put(&mut filter, name, &flag.to_ne_bytes());
+    }
+    Request::new(Subsystem::Conntrack, kind, flags, family, 0)
+        .nested(tuple, &ip)
+        .nested(FILTER, &filter)
+}
+
+/// Deletes the flows that `doomed` says, of all or of those that have one of the addresses `at` as their
+/// [`Flow::source`] or [`Flow::destination`]. Answers how many.
 ///
 /// # Errors
 /// The kernel's, where it would not list them or delete one. That one is gone meanwhile is none.
-pub(super) fn delete(channel: &mut Channel, doomed: impl Fn(&Flow) -> bool) -> io::Result<usize> {
-    let mut flows = Vec::new();
-    let all = Request::new(Subsystem::Conntrack, GET, DUMP, 0, 0);
+pub(super) fn delete(
+    channel: &mut Channel,
+    at: Option<&BTreeSet<IpAddr>>,
+    doomed: impl Fn(&Flow) -> bool,
+) -> io::Result<usize> {
+    let requests = match at {
+        Some(addresses) if addresses.len() <= FEW => {
+            // The destination is whence answers come. A kernel that does not know of filters lists all.
+            let of = |address: &IpAddr| {
+                [TUPLE_ORIG, TUPLE_REPLY]
+                    .map(|tuple| about(GET, DUMP, tuple, End::Source, *address))
+            };
+            addresses.iter().flat_map(of).collect()
+        }
+        _ => vec![Request::new(Subsystem::Conntrack, GET, DUMP, 0, 0)],
+    };
+    let mut flows: Vec<Flow> = Vec::new();
     channel.with(|socket| {
-        socket.ask(&all, |message| flows.extend(read(message).filter(|flow| doomed(flow))))
+        flows.clear();
+        requests.iter().try_for_each(|request| {
+            socket.ask(request, |message| {
+                let found = read(message).filter(|flow| doomed(flow));
+                flows.extend(found.filter(|flow| !flows.contains(flow)));
+            })
+        })
     })?;
     for flow in &flows {
         let family = if flow.source.is_ipv4() { AF_INET } else { AF_INET6 };

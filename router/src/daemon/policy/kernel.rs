@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::ifaddrs::getifaddrs;
 use serde_json::Value;
 use tracing::{debug, info};
-use weft_policy::nft::{Command, Elements, Fate, Packet, PacketState, Ruleset, Transaction};
+use weft_policy::nft::{Fate, Packet, PacketState, Ruleset, Tightening, Transaction};
 
 use super::drops::GROUP;
 use super::netfilter::Channel;
@@ -112,8 +112,19 @@ impl Kernel {
         if !others.is_empty() {
             conntrack::forget(&mut self.channel, &others).map_err(PolicyError::Conntrack)?;
         }
-        if self.cut && forbids(&transaction, &others) {
-            cut_flows(&mut self.channel, &ruleset, &self.bridge)?;
+        if self.cut {
+            // Every flow that stands was allowed by the rules that stood, or has been cut then: only
+            // where these deny more are there any to cut. After a failure nothing is known to stand,
+            // and all flows are looked at.
+            let mut tightening = match &known {
+                Some(given) => ruleset.tightening(&given.ruleset, &transaction),
+                None => Tightening::Anywhere,
+            };
+            if let Tightening::At(addresses) = &mut tightening {
+                // Their flows are gone.
+                addresses.retain(|address| !others.contains(address));
+            }
+            cut_flows(&mut self.channel, &tightening, &ruleset, &self.bridge)?;
         }
         let isolated_pods = isolated(&ruleset, &state.cluster, local);
         self.standing = Some(Given { ruleset, ports: state.ports.clone() });
@@ -164,43 +175,18 @@ fn change(
     nft::run_json(&commands)
 }
 
-/// Whether a flow that was allowed may be forbidden after this, other than one of the addresses whose
-/// flows are forgotten anyway.
-fn forbids(transaction: &Transaction, forgotten: &BTreeSet<IpAddr>) -> bool {
-    let known = |mut addresses: Box<dyn Iterator<Item = &IpAddr> + '_>| {
-        addresses.all(|address| forgotten.contains(address))
-    };
-    let mut new = BTreeSet::new();
-    transaction.commands.iter().any(|command| match command {
-        Command::AddSet(..)
-        | Command::DeleteSet(_)
-        | Command::AddMap(..)
-        | Command::DeleteChain(_) => false,
-        // A line may allow what its set has, or deny it.
-        Command::AddElements(_, elements) | Command::DeleteElements(_, elements) => {
-            match elements {
-                Elements::Addresses(addresses) => !known(Box::new(addresses.iter())),
-                Elements::Ports(ports) => {
-                    !known(Box::new(ports.iter().map(|(address, ..)| address)))
-                }
-                Elements::Prefixes(_) => true,
-            }
-        }
-        Command::AddMembers(_, members) | Command::DeleteMembers(_, members) => {
-            !known(Box::new(members.iter().map(|(address, _)| address)))
-        }
-        Command::AddChain(name) => {
-            new.insert(name);
-            false
-        }
-        // The lines of a chain that only new members are led to are theirs.
-        Command::AddLine(chain, _) => !new.contains(chain),
-        Command::Reset | Command::FlushChain(_) => true,
-    })
-}
-
 /// Deletes the flows that the rules would not let open any more.
-fn cut_flows(channel: &mut Channel, ruleset: &Ruleset, bridge: &str) -> Result<(), PolicyError> {
+fn cut_flows(
+    channel: &mut Channel,
+    tightening: &Tightening,
+    ruleset: &Ruleset,
+    bridge: &str,
+) -> Result<(), PolicyError> {
+    let at = match tightening {
+        Tightening::At(addresses) if addresses.is_empty() => return Ok(()),
+        Tightening::At(addresses) => Some(addresses),
+        Tightening::Anywhere => None,
+    };
     let interfaces = getifaddrs().map_err(|errno| PolicyError::Conntrack(errno.into()))?;
     let own: BTreeSet<IpAddr> =
         interfaces.filter_map(|interface| ip_of(interface.address?)).collect();
@@ -217,7 +203,7 @@ fn cut_flows(channel: &mut Channel, ruleset: &Ruleset, bridge: &str) -> Result<(
         };
         !ends.iter().any(|end| own.contains(end)) && ruleset.run(&packet) == Fate::Dropped
     };
-    let deleted = conntrack::delete(channel, forbidden).map_err(PolicyError::Conntrack)?;
+    let deleted = conntrack::delete(channel, at, forbidden).map_err(PolicyError::Conntrack)?;
     debug!(deleted, "flows that must not go on");
     Ok(())
 }
