@@ -75,3 +75,55 @@ fn remote_pod(pod: PodInfo, node: &str) -> Pod {
         node: Some(node.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_crypto::Identity;
+
+    use super::*;
+
+    fn change(node: u8, slot: u16, app: Option<&str>) -> PodChange {
+        let pod = app.map(|app| PodInfo {
+            namespace: "default".into(),
+            name: format!("p{slot}"),
+            labels: vec![("app".into(), app.into())],
+            ..PodInfo::default()
+        });
+        PodChange { node: Identity::from_seed([node; 32]).name(), slot, pod }
+    }
+
+    fn apps(groups: &[PodGroup]) -> Vec<String> {
+        let pods = groups.iter().flat_map(|group| group.iter());
+        let mut apps: Vec<_> =
+            pods.map(|pod| format!("{} {}", pod.name, pod.labels["app"])).collect();
+        apps.sort();
+        apps
+    }
+
+    #[test]
+    fn one_pod_that_changes_leaves_all_others_as_they_are() {
+        let mut others = OtherPods::default();
+        for (node, slot) in [(1, 0), (1, 1), (1, 2), (2, 3), (2, 4)] {
+            others.change(change(node, slot, Some("web")));
+        }
+        let before = others.groups();
+        assert_eq!(before.len(), 2);
+        others.change(change(1, 1, Some("db")));
+        let after = others.groups();
+        assert_eq!(apps(&after), ["p0 web", "p1 db", "p2 web", "p3 web", "p4 web"]);
+        let shared = |group: &PodGroup| before.iter().any(|known| Arc::ptr_eq(known, group));
+        assert_eq!(after.iter().filter(|group| shared(group)).count(), 1, "the other node's");
+        let known: Vec<_> = before.iter().flat_map(|group| group.iter()).collect();
+        let read = |pod: &&Arc<Pod>| !known.iter().any(|known| Arc::ptr_eq(known, pod));
+        assert_eq!(after.iter().flat_map(|group| group.iter()).filter(read).count(), 1);
+
+        // What was told again is no change, and what is gone leaves nothing.
+        others.change(change(2, 3, Some("web")));
+        assert!(others.groups().iter().zip(&after).all(|(new, old)| Arc::ptr_eq(new, old)));
+        for slot in [3, 4, 5] {
+            others.change(change(2, slot, None));
+        }
+        assert_eq!(apps(&others.groups()), ["p0 web", "p1 db", "p2 web"]);
+        assert_eq!(others.groups().len(), 1);
+    }
+}

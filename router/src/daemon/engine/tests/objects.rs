@@ -137,3 +137,60 @@ fn a_pod_that_others_cannot_be_told_of_is_refused() {
     assert_eq!(body.code, weft_api::error::ErrorCode::Invalid);
     assert_eq!(body.message, "Pod web: text too long in its names, labels or ports");
 }
+
+/// All that the enforcer is told until nothing is left to do.
+fn orders(engine: &mut Engine, disk: &mut BTreeMap<Kind, Saved>) -> Vec<Arc<PolicyState>> {
+    let mut orders = Vec::new();
+    while let Some(output) = engine.poll_output() {
+        match output {
+            Output::Policy { token, state } => {
+                orders.push(state);
+                engine.handle_policy(enforced(token), at(0));
+            }
+            Output::Save { kind, token, what } => {
+                disk.entry(kind).or_default().write(what);
+                engine.handle_saved(kind, token, at(0));
+            }
+            _ => {}
+        }
+    }
+    orders
+}
+
+#[test]
+fn a_pod_that_comes_changes_or_goes_is_enforced_once() {
+    let mut engine = founder(1, Restored::default());
+    let mut disk = BTreeMap::new();
+    orders(&mut engine, &mut disk);
+    engine.apply(1, vec![policy("web")], at(0));
+    let first = orders(&mut engine, &mut disk).pop().expect("a policy");
+    // The later ones by name come first.
+    for container in ["c3", "c2", "c1"] {
+        engine.attach(2, request(container), at(0));
+        let told = orders(&mut engine, &mut disk);
+        assert_eq!(told.len(), 1, "{container}");
+        assert!(Arc::ptr_eq(&told[0].cluster.policies, &first.cluster.policies));
+    }
+    let labelled = |engine: &Engine| {
+        let labels = engine.node.pods().flat_map(|(_, pod)| pod.labels);
+        labels.collect::<Vec<_>>()
+    };
+    assert_eq!(labelled(&engine), []);
+
+    // A label, as the Kubernetes API may change it.
+    let key = ("c2".to_owned(), "eth0".to_owned());
+    let attachment = engine.attachments.get_mut(&key).expect("it stands");
+    attachment.labels.insert("app".into(), "web".into());
+    engine.settle(at(0));
+    let told = orders(&mut engine, &mut disk);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].cluster.pods[1].labels["app"], "web");
+    assert!(Arc::ptr_eq(&told[0].cluster.policies, &first.cluster.policies));
+    assert_eq!(labelled(&engine), [("app".to_owned(), "web".to_owned())], "others are told");
+
+    engine.detach(3, &query("c2"), at(0));
+    assert_eq!(orders(&mut engine, &mut disk).len(), 1);
+    assert_eq!(labelled(&engine), []);
+    engine.attach(4, request("c1"), at(0));
+    assert_eq!(orders(&mut engine, &mut disk).len(), 0, "it is there already");
+}
