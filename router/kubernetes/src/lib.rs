@@ -5,8 +5,21 @@
 //! server told it for each [`Resource`]; what is to be said goes in as a [`Word`]. Neither direction ever blocks what
 //! Pods run on: an API server that is away is one more [`Event`].
 
+mod access;
+mod backoff;
 mod event;
+mod kubernetes;
+mod node;
+mod objects;
+mod opening;
 mod settings;
+mod speak;
+mod trouble;
+mod watch;
+mod words;
 
+pub use access::StartError;
 pub use event::{Event, NodeInfo, Object, ObjectId, Resource, Word};
+pub use kubernetes::Kubernetes;
+pub use node::PEER_ANNOTATION;
 pub use settings::{Access, Settings};
