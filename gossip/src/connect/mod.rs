@@ -22,6 +22,12 @@ use crate::{Time, connect::backoff::Backoff};
 /// peer learns of it at the same moment, and two connections at once would be one too many.
 const POLITENESS: Duration = Duration::from_millis(750);
 
+/// Found targets are first dialled over a time that grows with their number, in a random order: all nodes of a
+/// large cluster find the same ones at the same moment, and the first of them must not be dialled by
+/// all. Beyond the longest time, gossip has found the others.
+const SPREAD_EACH: Duration = Duration::from_millis(5);
+const SPREAD_MAX: Duration = Duration::from_secs(5);
+
 /// The settings of a [`Connector`].
 #[derive(Clone, Debug)]
 pub struct ConnectorConfig {
@@ -29,8 +35,8 @@ pub struct ConnectorConfig {
     pub name: PeerName,
     /// Whether to dial peers that others report, not only the targets.
     pub discovery: bool,
-    /// Connected peers beyond which no discovered peer is dialled; 0 sets no limit. Targets are
-    /// always dialled.
+    /// Connected peers beyond which no discovered peer and no found target is dialled; 0 sets no
+    /// limit. Targets that an operator gave are always dialled.
     pub conn_limit: usize,
 }
 
@@ -120,6 +126,8 @@ pub struct Connector {
     config: ConnectorConfig,
     rng: ChaCha8Rng,
     targets: BTreeSet<String>,
+    /// Targets that nobody gave; none of them is among `targets`.
+    found: BTreeSet<String>,
     entries: BTreeMap<Endpoint, Entry>,
     /// Where each target led when it last connected.
     led_to: BTreeMap<String, SocketAddr>,
@@ -133,6 +141,7 @@ impl Connector {
             config,
             rng: ChaCha8Rng::from_seed(seed),
             targets: BTreeSet::new(),
+            found: BTreeSet::new(),
             entries: BTreeMap::new(),
             led_to: BTreeMap::new(),
             connected: BTreeMap::new(),
@@ -141,11 +150,9 @@ impl Connector {
 
     /// Replaces the targets. New ones are dialled at once, and so are those that failed.
     pub fn set_targets(&mut self, targets: BTreeSet<String>, now: Time) {
-        self.entries.retain(|endpoint, _| match endpoint {
-            Endpoint::Target(target) => targets.contains(target),
-            Endpoint::Address(..) => true,
-        });
-        self.led_to.retain(|target, _| targets.contains(target));
+        let found = &self.found;
+        let kept = |target: &String| targets.contains(target) || found.contains(target);
+        forget_targets(&mut self.entries, &mut self.led_to, kept);
         for target in &targets {
             let entry = self
                 .entries
@@ -155,7 +162,33 @@ impl Connector {
                 entry.retry_at_once(now);
             }
         }
+        self.found = &self.found - &targets;
         self.targets = targets;
+    }
+
+    /// Replaces the targets that were found rather than given: the addresses of the nodes of a cluster,
+    /// say. Those that stay are not disturbed. They are dialled like others, but for the limit of
+    /// connections, which holds for them.
+    pub fn set_found(&mut self, found: BTreeSet<String>, now: Time) {
+        let given = &self.targets;
+        let kept = |target: &String| found.contains(target) || given.contains(target);
+        forget_targets(&mut self.entries, &mut self.led_to, kept);
+        let found = &found - &self.targets;
+        let new: Vec<&String> = found.difference(&self.found).collect();
+        let count = u32::try_from(new.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let spread = SPREAD_EACH.saturating_mul(count).min(SPREAD_MAX);
+        for target in new {
+            let due = now + spread.mul_f64(unit_of(&mut self.rng));
+            self.entries
+                .entry(Endpoint::Target(target.clone()))
+                .or_insert_with(|| Entry::new(due, None));
+        }
+        self.found = found;
+    }
+
+    /// The targets, as they were found ([`Self::set_found`]) and not given as well.
+    pub fn found(&self) -> &BTreeSet<String> {
+        &self.found
     }
 
     /// The targets, as they were set.
@@ -303,7 +336,7 @@ impl Connector {
             return false;
         }
         match endpoint {
-            Endpoint::Target(_) => true,
+            Endpoint::Target(text) => !self.found.contains(text) || self.has_room(),
             Endpoint::Address(address, peer) => {
                 self.has_room() && !self.is_being_dialled(*address, *peer)
             }
@@ -329,7 +362,11 @@ impl Connector {
             .entries
             .iter()
             .filter(|(endpoint, entry)| {
-                matches!(endpoint, Endpoint::Address(..)) && entry.state == AttemptState::Connecting
+                let counts = match endpoint {
+                    Endpoint::Address(..) => true,
+                    Endpoint::Target(text) => self.found.contains(text),
+                };
+                counts && entry.state == AttemptState::Connecting
             })
             .count();
         self.config.conn_limit == 0 || self.connected.len() + dialling < self.config.conn_limit
@@ -369,6 +406,19 @@ impl Entry {
         self.due = now;
         self.error = None;
     }
+}
+
+/// Forgets all targets but those to be kept.
+fn forget_targets(
+    entries: &mut BTreeMap<Endpoint, Entry>,
+    led_to: &mut BTreeMap<String, SocketAddr>,
+    kept: impl Fn(&String) -> bool,
+) {
+    entries.retain(|endpoint, _| match endpoint {
+        Endpoint::Target(target) => kept(target),
+        Endpoint::Address(..) => true,
+    });
+    led_to.retain(|target, _| kept(target));
 }
 
 /// The address that a target stands for, as far as that is known without resolving a name.

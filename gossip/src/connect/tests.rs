@@ -70,6 +70,35 @@ fn what_is_connected_is_not_dialled_and_not_shown() {
 }
 
 #[test]
+fn found_targets_keep_to_the_limit_and_are_not_disturbed_by_others() {
+    let mut connector = connector(1, true, 2);
+    connector.set_targets(targets(&["given:6783"]), NOW);
+    let found: Vec<String> = (2..30).map(|n| format!("10.0.0.{n}:6783")).collect();
+    let found: BTreeSet<String> = found.into_iter().chain(["given:6783".to_owned()]).collect();
+    connector.set_found(found.clone(), NOW);
+    assert_eq!(connector.found().len(), 28, "what was given is not found");
+    let later = NOW + Duration::from_secs(1);
+    let dialled: Vec<Endpoint> = std::iter::from_fn(|| connector.poll_dial(later)).collect();
+    assert_eq!(dialled.len(), 3, "the given one, and two of the others: {dialled:?}");
+    assert!(dialled.contains(&target("given:6783")));
+
+    // What failed waits its time, whoever comes or goes.
+    let failed = dialled.into_iter().find(|endpoint| *endpoint != target("given:6783")).unwrap();
+    connector.handle_dial_failed(&failed, failure(Retry::Slow), later);
+    let Endpoint::Target(text) = &failed else { panic!("{failed:?}") };
+    connector.set_found(BTreeSet::from([text.clone(), "10.0.1.1:6783".to_owned()]), later);
+    connector.set_targets(targets(&["given:6783"]), later);
+    let attempts = connector.attempts();
+    let attempt = attempts.iter().find(|attempt| attempt.endpoint == failed).unwrap();
+    assert!(matches!(attempt.state, AttemptState::Failed { .. }), "{attempt:?}");
+    assert_eq!(attempts.len(), 3, "those that are gone are forgotten: {attempts:?}");
+    // One that is given as well stays when it is no longer found.
+    connector.set_targets(targets(&["given:6783", text]), later);
+    connector.set_found(BTreeSet::new(), later);
+    assert!(connector.attempts().iter().any(|attempt| attempt.endpoint == failed));
+}
+
+#[test]
 fn a_long_life_resets_the_pause_and_a_short_one_does_not() {
     for (lived, shortest, longest) in [(61, 0.75, 1.25), (1, 1.6, 2.9)] {
         let mut connector = connector(1, true, 0);

@@ -33,6 +33,8 @@ pub(super) struct Consensus {
     me: PeerName,
     /// Whether a ring may exist that was not heard of yet: then the vote waits for a quiet time.
     patient: bool,
+    /// Whether it is not known yet who takes part: then this node calls for no vote and answers none.
+    held: bool,
     mine: Paxos,
     others: BTreeMap<PeerName, Paxos>,
     /// When this node may call for a vote.
@@ -53,7 +55,31 @@ impl Consensus {
         let mut mine = restored.unwrap_or_default();
         mine.electorate = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, MAX_ELECTORATE);
         let before = (BTreeSet::new(), false);
-        Self { me, patient, mine, others: BTreeMap::new(), call_at: now, before }
+        Self { me, patient, held: false, mine, others: BTreeMap::new(), call_at: now, before }
+    }
+
+    /// Sets how many nodes take part, this one included; `None` while that is not known. A smaller
+    /// number than before counts only as long as this node promised nothing: a majority that was counted
+    /// with its promise must stay one. Returns whether anything changed.
+    pub(super) fn set_size(&mut self, size: Option<usize>) -> bool {
+        let before = (self.held, self.mine.electorate);
+        self.held = size.is_none();
+        if let Some(size) = size {
+            let told = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, MAX_ELECTORATE);
+            let floor = if self.mine.promised.round > 0 { self.mine.electorate } else { 1 };
+            self.mine.electorate = told.max(floor);
+        }
+        before != (self.held, self.mine.electorate)
+    }
+
+    /// Whether it is not known yet who takes part.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether nobody else has ever taken part, as far as this node knows, and it promised nothing.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.others.is_empty() && self.mine.promised.round == 0
     }
 
     /// The own register.
@@ -95,8 +121,9 @@ impl Consensus {
     /// Promises, accepts, proposes: whatever the registers of the others allow. Returns whether the
     /// own register changed. `nonce` is used if this node proposes founders.
     pub(super) fn step(&mut self, view: &View<'_>, nonce: [u8; 16], now: Time) -> bool {
-        if view.ring_known {
-            // Nothing is left to vote about: no promise of this node may help a second ring.
+        if view.ring_known || self.held {
+            // Nothing is left to vote about, or a ring may be there that is not heard of yet: no promise of
+            // this node may help a second one.
             self.before.1 = false;
             return false;
         }

@@ -15,7 +15,7 @@ use super::{
 use crate::Time;
 
 impl Ipam {
-    /// At the start: a node that shall found the ring and has none owns everything.
+    /// A node that shall found the ring and has none owns everything.
     pub(super) fn found_alone(&mut self) {
         if self.own.ring != NO_RING || self.founded {
             return;
@@ -30,6 +30,26 @@ impl Ipam {
         let ring = named(b"founder", &text);
         self.claim_share(ring, &[*self.config.name.as_bytes()]);
         self.own.tentative = matches!(self.config.init, Init::Auto);
+    }
+
+    /// See [`Ipam::set_targets`].
+    pub(super) fn change_targets(&mut self, targets: Option<usize>) {
+        let Some(consensus) = &mut self.consensus else { return };
+        let size = match self.config.init {
+            Init::Consensus(Some(size)) => Some(size),
+            Init::Auto | Init::Consensus(None) => targets.map(|targets| targets.saturating_add(1)),
+            Init::Founder | Init::Observer | Init::Seed(_) => return,
+        };
+        if consensus.set_size(size) {
+            self.told_paxos = false;
+        }
+        if let Some(targets) = targets {
+            self.config.targets = targets;
+            let untouched = consensus.is_untouched();
+            if untouched && self.ring_in_view().is_none() {
+                self.found_alone();
+            }
+        }
     }
 
     /// Gives up a ring of which nothing was ever used or given away, for one that `other` is part
@@ -63,6 +83,9 @@ impl Ipam {
         let nonce = self.fresh();
         let rings: BTreeSet<RingId> = self.spaces.values().map(|space| space.ring).collect();
         let Some(consensus) = &mut self.consensus else { return };
+        if consensus.is_held() {
+            return;
+        }
         let synced = self.synced.iter().any(|name| self.reachable.contains(name));
         let view = View { reachable: &self.reachable, ring_known, synced };
         let changed = consensus.step(&view, nonce, now);

@@ -306,6 +306,15 @@ impl Ipam {
         Ok(())
     }
 
+    /// Sets how many other nodes there are, for [`Init::Auto`] and [`Init::Consensus`] without a number:
+    /// [`IpamConfig::targets`] as it turns out to be. With `None` it is not known yet, and this node
+    /// takes no part in making a ring; with 0 it founds the ring at once, if it knows of none and of
+    /// no vote. Means nothing once a ring is known.
+    pub fn set_targets(&mut self, targets: Option<usize>, now: Time) {
+        self.change_targets(targets);
+        self.settle(now);
+    }
+
     /// Tells which other nodes records can be exchanged with, directly or through others.
     pub fn handle_reachable(&mut self, reachable: &BTreeSet<PeerName>, now: Time) {
         self.reachable.clone_from(reachable);

@@ -142,6 +142,11 @@ impl Ipam {
         !self.own.leaving && (self.settled() || self.idle())
     }
 
+    /// Whether a ring is known: this node is part of one, or one that was heard of is.
+    pub fn knows_ring(&self) -> bool {
+        self.ring_in_view().is_some()
+    }
+
     /// What should not be, sorted.
     pub fn conflicts(&self) -> Vec<Conflict> {
         self.list_conflicts()

@@ -7,7 +7,7 @@ use weft_crypto::PeerName;
 
 use super::wire::{Ack, Paxos, Space, View, Want};
 
-/// The settings of an [`super::Ipam`]. All are fixed for the life of the machine.
+/// The settings of an [`super::Ipam`]. All but the targets are fixed for the life of the machine.
 #[derive(Clone, Debug)]
 pub struct IpamConfig {
     /// This node.
@@ -16,7 +16,8 @@ pub struct IpamConfig {
     pub ranges: Vec<IpNet>,
     /// Who makes the ring when there is none.
     pub init: Init,
-    /// How many peers were configured at start, for [`Init::Auto`] and [`Init::Consensus`].
+    /// How many peers were configured at start, for [`Init::Auto`] and [`Init::Consensus`]; see
+    /// [`super::Ipam::set_targets`].
     pub targets: usize,
     /// How long a freed address rests before it is handed out again, or given away.
     pub cool_down: Duration,
@@ -244,6 +245,8 @@ pub enum Waiting {
         /// How many are reachable, this node included.
         known: usize,
     },
+    /// There is no ring yet, and it is not known yet who takes part in making it.
+    Targets,
     /// Other nodes that are told to found the ring.
     Founders(Vec<PeerName>),
     /// A node that was asked for space.
@@ -291,6 +294,7 @@ impl Waiting {
             Self::Consensus { quorum, known } => {
                 format!("awaiting consensus (quorum: {quorum}, known: {known})")
             }
+            Self::Targets => "waiting to learn which nodes there are".into(),
             Self::Founders(names) => {
                 let names: Vec<String> = names.iter().map(|name| nick(*name)).collect();
                 format!("waiting for a founder: {}", names.join(", "))

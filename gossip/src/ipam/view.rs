@@ -178,6 +178,7 @@ impl Ipam {
         if self.ring_in_view().is_none() {
             return match (&self.config.init, &self.consensus) {
                 (Init::Seed(_), _) => Waiting::Founders(self.founders()),
+                (_, Some(consensus)) if consensus.is_held() => Waiting::Targets,
                 (_, Some(consensus)) => Waiting::Consensus {
                     quorum: consensus.quorum(),
                     known: consensus.known(&self.reachable),

@@ -344,6 +344,19 @@ impl Node {
         freed
     }
 
+    /// Sets how many other nodes there are, as a majority for a new ring is counted: `None` while that is not
+    /// known. See [`Ipam::set_targets`]. A node that is to wait from its start is configured with at least one
+    /// target, and told `None` before anything else.
+    pub fn set_targets(&mut self, targets: Option<usize>, now: Time) {
+        self.ipam.set_targets(targets, now);
+        self.settle(now);
+    }
+
+    /// Whether a ring is known here: this node is part of one, or a node that was heard of is.
+    pub fn knows_ring(&self) -> bool {
+        self.ipam.knows_ring()
+    }
+
     /// Removes another node from the ring. `at` is the time of day, seconds since the Unix epoch, for
     /// people to read. With `force`, the owners that the removal waits for are removed as well, whether
     /// they are dead or not: those that are not lose their addresses when they meet the others.

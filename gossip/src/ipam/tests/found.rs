@@ -170,3 +170,81 @@ fn a_node_with_other_ranges_is_shown_and_changes_nothing() {
     let theirs = "10.99.0.0/24".into();
     assert_eq!(ipam.conflicts(), [Conflict::OtherRanges { node: name(1), theirs }]);
 }
+
+/// Tells a host how many others there are.
+fn tell(world: &mut World, index: usize, targets: Option<usize>) {
+    let now = world.now;
+    world.hosts[index].ipam.set_targets(targets, now);
+    world.drain(index);
+}
+
+/// Hosts that are to wait until they are told.
+fn waiting(count: u8) -> World {
+    let init = |index| config(index, &["10.32.0.0/16"], Init::Auto, 1);
+    let mut world = World::new((0..count).map(init));
+    (0..usize::from(count)).for_each(|index| tell(&mut world, index, None));
+    world
+}
+
+#[test]
+fn nobody_votes_before_it_knows_who_takes_part() {
+    let mut world = waiting(4);
+    world.run(Duration::from_secs(20));
+    assert_eq!(total(&world), 0);
+    let state = world.hosts[0].ipam.state(&|n| n.short());
+    assert_eq!(state, "waiting to learn which nodes there are");
+    assert!(
+        world.hosts.iter().all(|host| host.paxos.as_ref().is_none_or(|p| p.promised.round == 0))
+    );
+    // Of four, two are no majority; a third is.
+    tell(&mut world, 0, Some(3));
+    tell(&mut world, 1, Some(3));
+    world.run(Duration::from_secs(20));
+    assert_eq!(total(&world), 0, "what is held back gives no promise");
+    tell(&mut world, 2, Some(3));
+    world.run(Duration::from_secs(20));
+    assert_eq!((rings(&world).len(), total(&world)), (1, 1 << 16));
+    // The one that waits joins, and asks nobody for a vote later.
+    assert!(world.hosts[3].ipam.ready());
+    tell(&mut world, 3, Some(0));
+    world.run(Duration::from_secs(20));
+    world.check();
+    assert_eq!((rings(&world).len(), total(&world)), (1, 1 << 16));
+}
+
+#[test]
+fn who_learns_that_it_is_alone_founds_at_once_and_only_then() {
+    let mut world = waiting(1);
+    tell(&mut world, 0, Some(0));
+    assert!(world.hosts[0].ipam.ready());
+    // Not where somebody has a part in a vote.
+    let mut world = waiting(2);
+    tell(&mut world, 1, Some(1));
+    world.mingle();
+    tell(&mut world, 0, Some(0));
+    assert!(!world.hosts[0].ipam.ready());
+    world.run(Duration::from_secs(20));
+    assert_eq!((rings(&world).len(), total(&world)), (1, 1 << 16));
+}
+
+#[test]
+fn the_number_of_those_that_take_part_only_grows_once_a_promise_is_given() {
+    let mut world = waiting(3);
+    // Before, it may also shrink: nodes that never came are no more.
+    for targets in [6, 2, 4] {
+        (0..3).for_each(|index| tell(&mut world, index, Some(targets)));
+        let electorate = world.hosts[0].paxos.as_ref().map(|paxos| paxos.electorate);
+        assert_eq!(electorate, u32::try_from(targets + 1).ok());
+    }
+    // A vote that two of three hosts answered is called.
+    world.mingle_among(&[0, 1, 2]);
+    world.now = world.now + Duration::from_secs(4);
+    let now = world.now;
+    world.hosts[0].ipam.handle_timeout(now);
+    world.drain(0);
+    assert!(world.hosts[0].paxos.as_ref().is_some_and(|paxos| paxos.promised.round > 0));
+    tell(&mut world, 0, Some(0));
+    assert_eq!(world.hosts[0].paxos.as_ref().map(|paxos| paxos.electorate), Some(5));
+    tell(&mut world, 0, Some(8));
+    assert_eq!(world.hosts[0].paxos.as_ref().map(|paxos| paxos.electorate), Some(9));
+}
