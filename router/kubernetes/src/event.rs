@@ -83,7 +83,8 @@ pub enum Event {
         resource: Resource,
         /// What is wrong and what to do, in words for an operator: `the service account may not list nodes: grant ...`.
         why: String,
-        /// Whether the API server answered at all. Where it did, waiting alone does not help.
+        /// Whether the API server answered at all. Where it did, waiting alone does not help; one that answers that it
+        /// cannot at present (429 or 5xx) has not.
         answered: bool,
     },
     /// A [`Word`] could not be said, for good or so far; in words for an operator. `None`: all that was to be said has been.

@@ -61,7 +61,3 @@ impl Kubernetes {
         self.mailbox.put(word);
     }
 }
-
-#[cfg(test)]
-#[path = "kubernetes_tests/mod.rs"]
-mod tests;

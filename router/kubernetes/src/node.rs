@@ -35,11 +35,6 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// These are all.
-    pub(crate) fn replace(&mut self, listed: &[Object]) {
-        self.known = listed.iter().map(info).map(|node| (node.name.clone(), node)).collect();
-    }
-
     /// Whether that changes anything told; kubelets write to their Nodes every five minutes.
     pub(crate) fn apply(&mut self, object: &Object) -> bool {
         let node = info(object);

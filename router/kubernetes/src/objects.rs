@@ -24,6 +24,9 @@ const WATCH_SECONDS: u32 = 40;
 /// How many more at most, so that those of many nodes do not end together.
 const WATCH_SPREAD: u32 = 8;
 
+/// How many Nodes come at a time: with their images they are the largest objects that are watched, about 20 kB each.
+const NODES_PAGE: u32 = 100;
+
 /// All objects of a resource and their changes. Lists come in pages, and from a quorum: an API server that lags must not
 /// bring back a policy that is gone.
 pub(crate) fn objects(resource: Resource, client: Client, node: &str) -> Objects {
@@ -31,7 +34,8 @@ pub(crate) fn objects(resource: Resource, client: Client, node: &str) -> Objects
     let config = watcher::Config::default().timeout(WATCH_SECONDS + spread);
     let kind = api_resource(resource);
     match resource {
-        Resource::Nodes | Resource::NetworkPolicies => full(kind, client, config),
+        Resource::Nodes => full(kind, client, config.page_size(NODES_PAGE)),
+        Resource::NetworkPolicies => full(kind, client, config),
         Resource::Pods => full(kind, client, config.fields(&format!("spec.nodeName={node}"))),
         Resource::Namespaces => {
             let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &kind);

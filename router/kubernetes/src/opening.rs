@@ -25,11 +25,7 @@ pub(crate) fn observe(client: Client) -> (Client, watch::Receiver<u64>) {
             if !is_watch(&request) {
                 return client.send(request).await;
             }
-            let before =
-                last.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
-            if let Some(before) = before {
-                tokio::time::sleep_until(before + PACE).await;
-            }
+            tokio::time::sleep_until(turn(&last)).await;
             let response = client.send(request).await?;
             if response.status().is_success() {
                 opened.send_modify(|count| *count += 1);
@@ -38,6 +34,15 @@ pub(crate) fn observe(client: Client) -> (Client, watch::Receiver<u64>) {
         }
     });
     (Client::new(service, namespace), seen)
+}
+
+/// When the next watch may start.
+fn turn(last: &Mutex<Option<Instant>>) -> Instant {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    let turn = last.map_or(now, |before| now.max(before + PACE));
+    *last = Some(turn);
+    turn
 }
 
 fn is_watch<B>(request: &http::Request<B>) -> bool {

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::instrument::WithSubscriber as _;
-use tracing::subscriber::NoSubscriber;
 
 use crate::access::Dial;
 use crate::backoff::Backoff;
@@ -127,19 +126,35 @@ impl Speaker {
         mailbox: &Mailbox,
         seen: Option<&OwnNode>,
     ) -> Result<Option<Duration>, String> {
-        let mut again = None;
-        if let Some(present) = mailbox.with(|words| words.present.clone()) {
-            again = self.due(&present, seen);
-            if again == Some(Duration::ZERO) {
-                self.patch(&present, seen).await?;
-                again = None;
-            }
+        // One does not wait for the other: a right may be missing for one of them.
+        let again = self.say_present(mailbox, seen).await;
+        let noted = self.say_notes(mailbox).await;
+        let again = again?;
+        noted.map(|()| again)
+    }
+
+    async fn say_present(
+        &mut self,
+        mailbox: &Mailbox,
+        seen: Option<&OwnNode>,
+    ) -> Result<Option<Duration>, String> {
+        let Some(present) = mailbox.with(|words| words.present.clone()) else { return Ok(None) };
+        let due = self.due(&present, seen);
+        if due != Some(Duration::ZERO) {
+            return Ok(due);
         }
+        self.patch(&present, seen).await.map(|()| None)
+    }
+
+    async fn say_notes(&mut self, mailbox: &Mailbox) -> Result<(), String> {
         while let Some(note) = mailbox.with(|words| words.note().cloned()) {
-            self.note(&note).await?;
+            if let Err(why) = self.note(&note).await {
+                mailbox.with(|words| words.postpone(&note));
+                return Err(why);
+            }
             mailbox.with(|words| words.done(&note));
         }
-        Ok(again)
+        Ok(())
     }
 
     /// In what time `present` is to be said, if it is.
@@ -232,7 +247,7 @@ enum Answer {
 }
 
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Answer {
-    match tokio::time::timeout(ANSWER, request.with_subscriber(NoSubscriber::new())).await {
+    match tokio::time::timeout(ANSWER, request.with_subscriber(tracing::Dispatch::none())).await {
         Ok(Ok(_)) => Answer::Done,
         Ok(Err(error)) => Answer::Refused(error),
         Err(_) => Answer::Silence,

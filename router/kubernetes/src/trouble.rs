@@ -77,6 +77,14 @@ pub(crate) fn of_request(error: &kube::Error, verb: &str, resource: &str) -> Tro
 fn of_status(status: &Status, verb: &str, resource: &str) -> Trouble {
     let message = one_line(&status.message);
     match status.code {
+        // What is neither a change nor a status is read as a status that says nothing.
+        0 => Trouble {
+            why: format!(
+                "what answers for {resource} is not what an API server sends: look for a proxy between"
+            ),
+            answered: true,
+            remedy: Remedy::Relist,
+        },
         401 => Trouble {
             why: format!(
                 "the API server does not know who asks ({message}): renew the token or the certificate of the service account or of the kubeconfig"
@@ -109,7 +117,7 @@ fn of_status(status: &Status, verb: &str, resource: &str) -> Trouble {
         },
         code => Trouble {
             why: format!(
-                "the API server does not {verb} {resource} ({code}: {message}): look whether its version is 1.33 or newer"
+                "the API server does not {verb} {resource} ({code}: {message}): look whether the URL leads to an API server"
             ),
             answered: true,
             remedy: Remedy::Relist,

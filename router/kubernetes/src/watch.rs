@@ -7,7 +7,6 @@ use kube::runtime::watcher;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::instrument::WithSubscriber as _;
-use tracing::subscriber::NoSubscriber;
 
 use crate::access::Dial;
 use crate::backoff::Backoff;
@@ -37,6 +36,8 @@ pub(crate) async fn run(
         events,
         own,
         listed: Vec::new(),
+        listed_nodes: Nodes::default(),
+        listed_own: None,
         nodes: Nodes::default(),
         health: Health::New,
         failures: 0,
@@ -51,8 +52,10 @@ struct Watch {
     node: String,
     events: mpsc::Sender<Event>,
     own: watch::Sender<Option<OwnNode>>,
-    /// What has come of a list that is not complete yet.
+    /// What has come of a list that is not complete yet; of Nodes only what is told of them.
     listed: Vec<Object>,
+    listed_nodes: Nodes,
+    listed_own: Option<OwnNode>,
     nodes: Nodes,
     health: Health,
     /// In a row.
@@ -87,7 +90,7 @@ impl Watch {
         let mut stream = objects(self.resource, client, &self.node);
         loop {
             // Kube logs each attempt at WARN or ERROR; here what changes is logged.
-            let next = stream.next().with_subscriber(NoSubscriber::new());
+            let next = stream.next().with_subscriber(tracing::Dispatch::none());
             let item = tokio::select! {
                 biased;
                 () = self.events.closed() => return Err(Closed),
@@ -97,6 +100,11 @@ impl Watch {
                 }
                 item = next => item,
             };
+            // It may have been accepted while the stream was polled.
+            if opened.has_changed().unwrap_or(false) {
+                opened.mark_unchanged();
+                self.working().await?;
+            }
             match item {
                 Some(Ok(event)) => self.heard(event).await?,
                 Some(Err(error)) => {
@@ -114,25 +122,40 @@ impl Watch {
 
     async fn heard(&mut self, event: watcher::Event<Object>) -> Result<(), Closed> {
         match event {
-            watcher::Event::Init => self.listed.clear(),
-            watcher::Event::InitApply(object) => self.listed.push(object),
-            watcher::Event::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
-                self.told_all(listed).await?;
-            }
+            watcher::Event::Init => self.forget_list(),
+            watcher::Event::InitApply(object) => self.list(object),
+            watcher::Event::InitDone => self.told_all().await?,
             watcher::Event::Apply(object) => self.told(object).await?,
             watcher::Event::Delete(object) => self.told_gone(object).await?,
         }
         Ok(())
     }
 
-    async fn told_all(&mut self, listed: Vec<Object>) -> Result<(), Closed> {
+    fn forget_list(&mut self) {
+        self.listed = Vec::new();
+        self.listed_nodes = Nodes::default();
+        self.listed_own = None;
+    }
+
+    fn list(&mut self, object: Object) {
         if self.resource != Resource::Nodes {
+            self.listed.push(object);
+            return;
+        }
+        if object.id.name == self.node {
+            self.listed_own = Some(node::own(&object.value));
+        }
+        self.listed_nodes.apply(&object);
+    }
+
+    async fn told_all(&mut self) -> Result<(), Closed> {
+        if self.resource != Resource::Nodes {
+            let listed = std::mem::take(&mut self.listed);
             return self.send(Event::Listed(self.resource, listed)).await;
         }
-        self.nodes.replace(&listed);
-        let own = listed.iter().find(|object| object.id.name == self.node);
-        self.told_own(own.map(|object| node::own(&object.value)));
+        self.nodes = std::mem::take(&mut self.listed_nodes);
+        let own = self.listed_own.take();
+        self.told_own(own);
         self.send(Event::Nodes(self.nodes.all())).await
     }
 
@@ -184,7 +207,7 @@ impl Watch {
 
     /// Says so where it is worth saying, and waits before the next attempt.
     async fn failed(&mut self, trouble: Trouble) -> Result<(), Closed> {
-        self.listed.clear();
+        self.forget_list();
         self.failures += 1;
         if self.working_since.take().is_some_and(|since| since.elapsed() >= SETTLED) {
             self.backoff.reset();
@@ -217,3 +240,7 @@ impl Watch {
         self.events.send(event).await.map_err(|_| Closed)
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

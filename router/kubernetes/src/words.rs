@@ -76,6 +76,15 @@ impl Words {
         self.notes.front()
     }
 
+    /// `note` cannot be said at present: the others go first.
+    pub(crate) fn postpone(&mut self, note: &Note) {
+        if let Some(at) = self.notes.iter().position(|other| other == note)
+            && let Some(note) = self.notes.remove(at)
+        {
+            self.notes.push_back(note);
+        }
+    }
+
     /// `note` is said, or never can be.
     pub(crate) fn done(&mut self, note: &Note) {
         self.notes.retain(|other| other != note);
@@ -124,6 +133,17 @@ mod tests {
         // And back again, before that was said.
         words.put(note("a", "x"));
         assert_eq!(words.note(), None);
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_said_lets_others_go_first() {
+        let mut words = Words::default();
+        words.put(note("a", "x"));
+        words.put(note("b", "x"));
+        let first = words.note().cloned().unwrap();
+        words.postpone(&first);
+        assert_eq!(words.note().unwrap().id.name, "b");
+        assert_eq!(words.notes.len(), 2);
     }
 
     #[test]
