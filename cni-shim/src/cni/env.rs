@@ -84,6 +84,8 @@ pub struct Environment {
     pub namespace: Option<String>,
     /// `K8S_POD_NAME` of `CNI_ARGS`.
     pub pod: Option<String>,
+    /// `K8S_POD_UID` of `CNI_ARGS`.
+    pub uid: Option<String>,
     /// `IP` of `CNI_ARGS`: addresses asked for by value, with commas between them.
     pub ips: Vec<IpNet>,
 }
@@ -105,6 +107,7 @@ impl Environment {
             netns: get("CNI_NETNS").map(PathBuf::from),
             namespace: None,
             pod: None,
+            uid: None,
             ips: Vec::new(),
         };
         if matches!(command, Command::Gc | Command::Status | Command::Version) {
@@ -155,13 +158,14 @@ impl Environment {
                 }
                 "K8S_POD_NAMESPACE" => self.namespace = filled,
                 "K8S_POD_NAME" => self.pod = filled,
+                "K8S_POD_UID" => self.uid = filled,
                 "IP" => {
                     let ips = value.split(',').filter(|ip| !ip.is_empty()).map(parse_ip);
                     self.ips = ips
                         .collect::<Result<_, _>>()
                         .map_err(|_| format!("invalid CNI_ARGS: \"{pair}\" is no address"))?;
                 }
-                "K8S_POD_INFRA_CONTAINER_ID" | "K8S_POD_UID" => {}
+                "K8S_POD_INFRA_CONTAINER_ID" => {}
                 _ => unknown.push(key),
             }
         }
@@ -208,6 +212,7 @@ mod tests {
         assert_eq!(environment.netns, Some("/run/netns/p".into()));
         assert_eq!(environment.namespace.as_deref(), Some("web"));
         assert_eq!(environment.pod.as_deref(), Some("a-1"));
+        assert_eq!(environment.uid.as_deref(), Some("u"));
         let ips = ["10.32.0.7/32", "fd00::7/64"].map(|ip| ip.parse().unwrap());
         assert_eq!(environment.ips, ips);
     }

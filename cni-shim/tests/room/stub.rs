@@ -151,6 +151,7 @@ impl State {
             ifname: request.ifname.clone(),
             namespace: request.namespace,
             pod: request.pod,
+            uid: request.uid,
             labels: request.labels,
             ports: request.ports,
             network: request.network,

@@ -46,6 +46,9 @@ pub struct AttachRequest {
     /// The Pod's name, where there is one.
     #[serde(default)]
     pub pod: Option<String>,
+    /// The Pod's `metadata.uid`, where the runtime tells it: another Pod under the same name has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     /// The Pod's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -81,6 +84,9 @@ pub struct Attachment {
     pub namespace: Option<String>,
     /// The Pod's name, where there is one.
     pub pod: Option<String>,
+    /// The Pod's `metadata.uid`, where the runtime told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     /// The Pod's labels.
     pub labels: BTreeMap<String, String>,
     /// The ports the Pod names.

@@ -17,6 +17,9 @@ pub struct Status {
     pub ipam: Ipam,
     /// Policy.
     pub policy: Policy,
+    /// What is heard from the Kubernetes API; absent where none is listened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
     /// What an operator should look at, one line each; empty when all is well.
     pub warnings: Vec<String>,
 }
@@ -136,6 +139,32 @@ pub struct Policy {
     pub isolated_pods: usize,
     /// Whether policies are enforced on this node.
     pub enforcing: bool,
+}
+
+/// The Kubernetes API, as this node hears it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kubernetes {
+    /// The name of this node's Node object.
+    pub node: String,
+    /// Whether it is heard.
+    pub state: KubernetesState,
+    /// Since when that is so: `2026-08-06 18:55:38 UTC`.
+    pub since: String,
+    /// Why it is not heard, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Whether the Kubernetes API is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KubernetesState {
+    /// All that is watched is heard.
+    Watching,
+    /// No API server answers, or none has answered yet.
+    Away,
+    /// It answers, and refuses or cannot tell.
+    Failing,
 }
 
 /// Which side dialled.

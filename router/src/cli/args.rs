@@ -171,6 +171,19 @@ pub(super) struct LaunchArgs {
     /// Connections that policies no longer allow: cut or keep [default: cut]
     #[arg(long, value_name = "WHAT")]
     policy_established: Option<String>,
+    /// Take nodes, policies and Pods' labels from the Kubernetes API, as the service account of the Pod that
+    /// this runs in; no PEER is needed then
+    #[arg(long)]
+    kubernetes: bool,
+    /// The same by a kubeconfig and its current context
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<String>,
+    /// Name of this node's Node object [default: the nickname]
+    #[arg(long, value_name = "NAME")]
+    kubernetes_node: Option<String>,
+    /// URL of the API server, where the credentials name another
+    #[arg(long, value_name = "URL")]
+    kubernetes_api: Option<String>,
     /// How much to log: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -198,6 +211,9 @@ impl LaunchArgs {
             (Setting::RekeyInterval, &self.rekey_interval),
             (Setting::Realtime, &self.realtime),
             (Setting::PolicyEstablished, &self.policy_established),
+            (Setting::Kubeconfig, &self.kubeconfig),
+            (Setting::KubernetesNode, &self.kubernetes_node),
+            (Setting::KubernetesApi, &self.kubernetes_api),
             (Setting::LogLevel, &self.log_level),
         ];
         let mut settings: BTreeMap<_, _> = single
@@ -209,6 +225,9 @@ impl LaunchArgs {
         }
         if self.no_discovery {
             settings.insert(Setting::NoDiscovery, vec!["true".to_owned()]);
+        }
+        if self.kubernetes {
+            settings.insert(Setting::Kubernetes, vec!["true".to_owned()]);
         }
         settings
     }

@@ -119,6 +119,7 @@ fn what_is_given_to_launch_reaches_the_configuration() {
         match setting {
             Setting::Peers => {}
             Setting::NoDiscovery => arguments.push("--no-discovery".into()),
+            Setting::Kubernetes => arguments.push("--kubernetes".into()),
             other => arguments.extend([format!("--{other}"), format!("value of {other}")]),
         }
     }
@@ -129,7 +130,7 @@ fn what_is_given_to_launch_reaches_the_configuration() {
     for (setting, texts) in settings {
         match setting {
             Setting::Peers => assert_eq!(texts, ["h1", "h2:1"]),
-            Setting::NoDiscovery => assert_eq!(texts, ["true"]),
+            Setting::NoDiscovery | Setting::Kubernetes => assert_eq!(texts, ["true"]),
             other => assert_eq!(texts, [format!("value of {other}")]),
         }
     }

@@ -119,6 +119,16 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
+    /// The nickname does not do as the name of a Node.
+    #[error(
+        "the nickname \"{name}\" cannot be this node's Node ({why}): give --kubernetes-node NAME"
+    )]
+    KubernetesNode {
+        /// The nickname.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// The end of the line about an unknown key.

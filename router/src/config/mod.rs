@@ -6,6 +6,7 @@
 
 mod error;
 mod file;
+mod kubernetes;
 mod peer;
 mod resolve;
 mod setting;
@@ -22,6 +23,7 @@ use ipnet::{IpNet, Ipv4Net};
 use weft_crypto::{Secrets, SuitePolicy};
 
 pub use error::{ConfigError, Origin, Place, Problems};
+pub use kubernetes::Kubernetes;
 pub use peer::{PeerAddr, PeerAddrError};
 pub use resolve::Sources;
 pub(crate) use resolve::read_secrets;
@@ -98,6 +100,9 @@ pub struct Config {
     pub policy_established: PolicyEstablished,
     /// How much is logged.
     pub log_level: LogLevel,
+    /// How a Kubernetes API server is listened to: then nodes, policies and Pods' labels come from there,
+    /// and no peer is needed. `None` where there is none.
+    pub kubernetes: Option<Kubernetes>,
     /// The peers to dial, without duplicates, in the order given. The targets kept in the data
     /// directory come on top.
     pub peers: Vec<PeerAddr>,
@@ -131,6 +136,7 @@ impl Config {
             realtime: true,
             policy_established: PolicyEstablished::Cut,
             log_level: LogLevel::Info,
+            kubernetes: None,
             peers: Vec::new(),
             warnings: Vec::new(),
         }

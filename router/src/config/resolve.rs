@@ -80,7 +80,7 @@ impl Config {
 }
 
 /// The sources, read, and what has been found wrong with them so far.
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     sources: &'a Sources<'a>,
     file: BTreeMap<Setting, Vec<String>>,
     file_path: PathBuf,
@@ -154,6 +154,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
+        config.kubernetes = self.kubernetes(&config.nickname);
     }
 
     /// The strongest source's texts for a setting, and where they stand. An empty variable counts as
@@ -180,7 +181,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// A setting of one value.
-    fn one<T, E: std::fmt::Display>(
+    pub(super) fn one<T, E: std::fmt::Display>(
         &mut self,
         setting: Setting,
         parse: impl Fn(&str) -> Result<T, E>,
@@ -215,6 +216,23 @@ impl<'a> Resolver<'a> {
         let parsed: Vec<_> =
             items.map(|item| self.check(parse(item), item, place.clone())).collect();
         Some(parsed.into_iter().flatten().collect())
+    }
+
+    /// Whether any source has the setting.
+    pub(super) fn is_given(&mut self, setting: Setting) -> bool {
+        self.raw(setting).is_some()
+    }
+
+    /// A value is well formed and yet cannot stand beside others.
+    pub(super) fn refuse(&mut self, setting: Setting, value: &str, why: &str) {
+        if let Some((_, place)) = self.raw(setting) {
+            self.check(Err::<(), _>(why), value, place);
+        }
+    }
+
+    /// Notes what no single value is wrong with.
+    pub(super) fn problem(&mut self, problem: ConfigError) {
+        self.problems.push(problem);
     }
 
     fn check<T, E: std::fmt::Display>(

@@ -47,6 +47,14 @@ pub enum Setting {
     Realtime,
     /// Whether connections that policies no longer allow are cut.
     PolicyEstablished,
+    /// Whether a Kubernetes API server is listened to, as the service account of the Pod this runs in.
+    Kubernetes,
+    /// The kubeconfig by which one is listened to.
+    Kubeconfig,
+    /// The name of this node's Node object.
+    KubernetesNode,
+    /// The API server's URL.
+    KubernetesApi,
     /// How much is logged.
     LogLevel,
 }
@@ -81,7 +89,7 @@ impl Kind {
 
 impl Setting {
     /// Every setting, in the order of the command's help.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Peers,
         Self::Nickname,
         Self::Port,
@@ -101,6 +109,10 @@ impl Setting {
         Self::RekeyInterval,
         Self::Realtime,
         Self::PolicyEstablished,
+        Self::Kubernetes,
+        Self::Kubeconfig,
+        Self::KubernetesNode,
+        Self::KubernetesApi,
         Self::LogLevel,
     ];
 
@@ -126,6 +138,10 @@ impl Setting {
             Self::RekeyInterval => "rekey-interval",
             Self::Realtime => "realtime",
             Self::PolicyEstablished => "policy-established",
+            Self::Kubernetes => "kubernetes",
+            Self::Kubeconfig => "kubeconfig",
+            Self::KubernetesNode => "kubernetes-node",
+            Self::KubernetesApi => "kubernetes-api",
             Self::LogLevel => "log-level",
         }
     }
@@ -140,7 +156,7 @@ impl Setting {
         match self {
             Self::Port | Self::ConnLimit | Self::RekeyInterval => Kind::Number,
             Self::Mtu => Kind::TextOrNumber,
-            Self::NoDiscovery => Kind::Switch,
+            Self::NoDiscovery | Self::Kubernetes => Kind::Switch,
             Self::Peers | Self::IpallocRange | Self::TrustedSubnets => Kind::List,
             Self::Nickname
             | Self::SecretFile
@@ -153,6 +169,9 @@ impl Setting {
             | Self::Tunnel
             | Self::Realtime
             | Self::PolicyEstablished
+            | Self::Kubeconfig
+            | Self::KubernetesNode
+            | Self::KubernetesApi
             | Self::LogLevel => Kind::Text,
         }
     }

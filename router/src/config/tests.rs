@@ -75,6 +75,10 @@ fn every_setting_has_three_names() {
         (Setting::RekeyInterval, "60", "60"),
         (Setting::Realtime, "\"off\"", "off"),
         (Setting::PolicyEstablished, "\"keep\"", "keep"),
+        (Setting::Kubernetes, "true", "1"),
+        (Setting::Kubeconfig, "\"/k\"", "/k"),
+        (Setting::KubernetesNode, "\"n1.example\"", "n1.example"),
+        (Setting::KubernetesApi, "\"https://[fd00::1]:6443/\"", "https://[fd00::1]:6443/"),
         (Setting::LogLevel, "\"debug\"", "debug"),
     ];
     let covered: Vec<_> = values.iter().map(|(setting, ..)| *setting).collect();
@@ -109,6 +113,12 @@ fn every_setting_has_three_names() {
     assert_eq!(config.rekey_interval.as_secs(), 60);
     assert!(!config.realtime);
     assert_eq!(config.policy_established, PolicyEstablished::Keep);
+    let kubernetes = Kubernetes {
+        access: weft_kubernetes::Access::Kubeconfig("/k".into()),
+        node: "n1.example".into(),
+        server: Some("https://[fd00::1]:6443".into()),
+    };
+    assert_eq!(config.kubernetes, Some(kubernetes));
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(
         config.warnings,
@@ -249,6 +259,64 @@ fn bad_values() {
         Launch::new().flag(Socket, &[&long]).problems(),
         [format!("invalid --socket \"{long}\": must have at most 107 bytes as an absolute path")]
     );
+}
+
+#[test]
+fn the_ways_to_kubernetes() {
+    use weft_kubernetes::Access;
+    assert_eq!(Launch::new().env("WEFT_KUBERNETES", "0").config().kubernetes, None);
+    let config = Launch::new().flag(Setting::Kubernetes, &["true"]).config().kubernetes.unwrap();
+    assert_eq!((config.access, config.node.as_str()), (Access::InCluster, "the-host"));
+    let launch = Launch::new().env("WEFT_KUBECONFIG", "/k").flag(Setting::Nickname, &["n2"]);
+    let config = launch.config().kubernetes.unwrap();
+    assert_eq!(config.access, Access::Kubeconfig("/k".into()));
+    assert_eq!((config.node.as_str(), config.server), ("n2", None));
+}
+
+#[test]
+fn settings_of_kubernetes_that_do_not_go_together() {
+    use Setting::*;
+    let alone = "it says nothing without --kubernetes or --kubeconfig FILE";
+    let on = || Launch::new().env("WEFT_KUBERNETES", "1");
+    let cases = [
+        (
+            Launch::new().flag(KubernetesNode, &["n1"]),
+            format!("invalid --kubernetes-node \"n1\": {alone}"),
+        ),
+        (
+            Launch::new().env("WEFT_KUBERNETES_API", "https://a"),
+            format!("invalid WEFT_KUBERNETES_API \"https://a\": {alone}"),
+        ),
+        (
+            Launch::new().env("WEFT_KUBERNETES", "off").flag(Kubeconfig, &["/k"]),
+            "invalid --kubeconfig \"/k\": kubernetes is off: leave one of them out".to_owned(),
+        ),
+        (
+            on().flag(Nickname, &["Node_1"]),
+            "the nickname \"Node_1\" cannot be this node's Node (must be the name of a Node: at most \
+             253 lower-case letters, digits, - and .): give --kubernetes-node NAME"
+                .to_owned(),
+        ),
+        (
+            on().flag(KubernetesNode, &["n1."]),
+            "invalid --kubernetes-node \"n1.\": must be the name of a Node: at most 253 lower-case \
+             letters, digits, - and ."
+                .to_owned(),
+        ),
+        (
+            on().flag(KubernetesApi, &["10.0.0.1:6443"]),
+            "invalid --kubernetes-api \"10.0.0.1:6443\": must be a URL such as \
+             https://10.0.0.1:6443, without a user"
+                .to_owned(),
+        ),
+        (
+            Launch::new().flag(Kubeconfig, &[""]),
+            "invalid --kubeconfig \"\": must not be empty".to_owned(),
+        ),
+    ];
+    for (launch, problem) in cases {
+        assert_eq!(launch.problems(), [problem]);
+    }
 }
 
 #[test]
@@ -428,11 +496,13 @@ fn the_example_file_shows_the_defaults() {
     assert_eq!(keys, Setting::ALL.map(Setting::key));
     assert_same(&Launch::new().file(text).config(), &Launch::new().config());
 
-    // The same file with every key in force. Nickname and secret have no fixed default, and a
-    // range that is written down counts as explicit.
+    // The same file with every key in force. Nickname, secret and what belongs to Kubernetes have no fixed
+    // default, and a range that is written down counts as explicit.
+    let without =
+        ["#nickname", "#secret-file", "#kubeconfig", "#kubernetes-node", "#kubernetes-api"];
     let in_force: String = text
         .lines()
-        .filter(|line| !line.starts_with("#nickname") && !line.starts_with("#secret-file"))
+        .filter(|line| !without.iter().any(|key| line.starts_with(key)))
         .map(|line| match line.strip_prefix('#') {
             Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{rest}\n"),
             _ => format!("{line}\n"),

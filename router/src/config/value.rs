@@ -15,7 +15,7 @@ use weft_crypto::{PeerName, SuitePolicy};
 pub struct InvalidValue(pub(super) String);
 
 /// Shortens the making of an [`InvalidValue`].
-fn refuse<T>(why: impl Into<String>) -> Result<T, InvalidValue> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, InvalidValue> {
     Err(InvalidValue(why.into()))
 }
 

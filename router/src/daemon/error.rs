@@ -46,6 +46,9 @@ pub enum LaunchError {
     /// The data plane did not start.
     #[error("cannot start the data plane: {0}")]
     Dataplane(std::io::Error),
+    /// The Kubernetes API cannot be listened to with what was configured.
+    #[error(transparent)]
+    Kubernetes(#[from] weft_kubernetes::StartError),
     /// Signals cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),

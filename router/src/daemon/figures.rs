@@ -22,6 +22,7 @@ pub(super) fn collect(
     control(&mut snapshot, engine, links, now);
     gossip(&mut snapshot, engine);
     ipam(&mut snapshot, engine, now);
+    kubernetes(&mut snapshot, engine);
     data(&mut snapshot, dataplane);
     snapshot
 }
@@ -171,6 +172,32 @@ fn ipam(snapshot: &mut Snapshot, engine: &Engine, now: Time) {
     snapshot.gauge("policy_enforcing", "1 when policies hold", u64::from(policy.enforcing));
     snapshot.gauge("ready", "1 when a Pod could be served", u64::from(status.ready));
     snapshot.gauge("warnings", "Warnings in weft status", as_u64(status.warnings.len()));
+}
+
+fn kubernetes(snapshot: &mut Snapshot, engine: &Engine) {
+    let Some(figures) = engine.kubernetes_figures() else { return };
+    snapshot.gauges(
+        "kubernetes_watching",
+        "Whether a watch of the Kubernetes API works",
+        "resource",
+        figures.watches.iter().map(|(resource, works, _)| (*resource, u64::from(*works))),
+    );
+    snapshot.counters(
+        "kubernetes_watch_failures",
+        "How often a watch of the Kubernetes API began to fail",
+        "resource",
+        figures.watches.iter().map(|(resource, _, failures)| (*resource, *failures)),
+    );
+    snapshot.gauge(
+        "kubernetes_waiting_pods",
+        "Calls for addresses that wait for what the Kubernetes API knows",
+        figures.waiting,
+    );
+    snapshot.counter(
+        "kubernetes_unknown_pods",
+        "Calls for addresses that went on while the Kubernetes API was away and their Pod unknown",
+        figures.blind,
+    );
 }
 
 fn data(snapshot: &mut Snapshot, dataplane: &Dataplane) {

@@ -32,6 +32,9 @@ use crate::config::PeerAddr;
 /// How long the loop sleeps when nothing is due. Only a bound: every timer is the engine's.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
+/// Events of the Kubernetes API that are judged together at most, so that the loop goes on to other things.
+const EVENTS_AT_ONCE: usize = 256;
+
 /// What comes in from the other tasks and threads.
 pub(super) struct Inputs {
     pub(super) links: mpsc::Receiver<LinkEvent>,
@@ -41,6 +44,7 @@ pub(super) struct Inputs {
     pub(super) host: mpsc::Receiver<HostDone>,
     pub(super) cut: mpsc::Receiver<CutDone>,
     pub(super) policy: mpsc::Receiver<PolicyEvent>,
+    pub(super) kubernetes: mpsc::Receiver<weft_kubernetes::Event>,
 }
 
 /// What a running node is made of.
@@ -56,6 +60,8 @@ pub(super) struct Parts {
     pub(super) outbound: Outbound,
     pub(super) scissors: Scissors,
     pub(super) enforcer: Enforcer,
+    /// In API mode.
+    pub(super) kubernetes: Option<weft_kubernetes::Kubernetes>,
     pub(super) socket: ControlSocket,
     pub(super) name: PeerName,
     pub(super) ranges: Vec<IpNet>,
@@ -121,6 +127,7 @@ impl Running {
                 Some(event) = inputs.policy.recv() => {
                     self.parts.engine.handle_policy(event, self.parts.clock.now());
                 }
+                Some(event) = inputs.kubernetes.recv() => self.on_kubernetes(event),
                 Some(CutDone { token, result }) = inputs.cut.recv() => {
                     let now = self.parts.clock.now();
                     self.parts.engine.handle_cut_off(token, result, now);
@@ -202,6 +209,15 @@ impl Running {
                 self.parts.engine.handle_save_failed(kind, &error.to_string(), now);
             }
         }
+    }
+
+    /// What came together is judged together: objects come in bursts, and rules are made once for all.
+    fn on_kubernetes(&mut self, first: weft_kubernetes::Event) {
+        let waiting = &mut self.parts.inputs.kubernetes;
+        let more = std::iter::from_fn(|| waiting.try_recv().ok()).take(EVENTS_AT_ONCE);
+        let events: Vec<_> = std::iter::once(first).chain(more).collect();
+        self.tell_time();
+        self.parts.engine.handle_kubernetes(events, self.parts.clock.now());
     }
 
     fn on_timeout(&mut self) {
@@ -333,6 +349,7 @@ impl Running {
             outbound,
             scissors,
             enforcer,
+            kubernetes,
             ..
         } = &mut self.parts;
         // Both are to be asked: each forgets with its answer.
@@ -369,6 +386,11 @@ impl Running {
                 Output::Host { token, state } => outbound.set(token, state),
                 Output::CutOff { token, ports } => scissors.cut(token, ports),
                 Output::Policy { token, state } => enforcer.set(token, state),
+                Output::Kubernetes(word) => {
+                    if let Some(kubernetes) = kubernetes {
+                        kubernetes.say(word);
+                    }
+                }
                 Output::Reset { call, left_behind, cut_off } => {
                     let caller = self.calls.remove(&call);
                     self.reset = Some(ResetOrder { caller, left_behind, cut_off });
@@ -415,6 +437,9 @@ impl Running {
                 token: u64::MAX,
                 what: Written::Snapshot(heard),
             }]);
+        }
+        if let Some(what) = engine.last_kubernetes() {
+            writer.save(vec![Write { kind: Kind::Kubernetes, token: u64::MAX, what }]);
         }
         writer.finish();
         let end = match self.reset {

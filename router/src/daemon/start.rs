@@ -11,12 +11,13 @@ use tracing::{info, warn};
 use weft_crypto::{Identity, RekeyTimes, Suite, SuitePolicy};
 use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Mac, Tables};
 use weft_gossip::ipam::Init;
+use weft_kubernetes::Kubernetes;
 use weft_netio::tap::{Tap, TapError};
 use weft_netio::udp::{self, BindError};
 
 use super::api::{self, ControlSocket, Door};
 use super::clock::Clock;
-use super::engine::{Engine, Restored, Settings, read_attachments};
+use super::engine::{Engine, KubernetesSettings, Restored, Settings, read_attachments};
 use super::error::LaunchError;
 use super::host::{self, Bridge, Outbound, Scissors, TAP_NAME};
 use super::links::{Links, Local};
@@ -29,6 +30,9 @@ use crate::config::{Config, IpallocInit, Mtu};
 
 /// Events that wait for the event loop; senders wait or drop beyond that, as each says.
 const EVENTS: usize = 1024;
+
+/// The variable in which the kubelet tells a Pod the address of the API server's Service.
+const API_SERVICE: &str = "KUBERNETES_SERVICE_HOST";
 
 /// How long a freed address rests before it is handed out again.
 const COOL_DOWN: Duration = Duration::from_secs(30);
@@ -58,11 +62,16 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     .map_err(|source| LaunchError::Status { address: config.status_addr, source })?;
     let socket = ControlSocket::bind(&config.socket)?;
 
+    // What it hears first waits in the channel.
+    let (kubernetes_events, kubernetes_in) = mpsc::channel(EVENTS);
+    let kubernetes = start_kubernetes(&config, &identity, kubernetes_events)?;
+    let kubernetes = (kubernetes, kubernetes_in);
     let (journal, recovered) = store.recover()?;
-    let restored = restore(&store, recovered)?;
+    let restored = restore(&store, recovered, config.kubernetes.is_some())?;
     let mtu = overlay_mtu(&netlink, &config).await?;
     let bridge = Bridge::ensure(netlink, &config.bridge, bridge_mac(&identity), mtu).await?;
-    let parts = Parts { config, identity, store, journal, restored, status, socket, port, mtu };
+    let parts =
+        Parts { config, identity, store, journal, restored, kubernetes, status, socket, port, mtu };
     let running = on_bridge(parts, bridge.clone()).await;
     if running.is_err() {
         // The first error is the one to show.
@@ -78,6 +87,8 @@ struct Parts {
     store: Store,
     journal: Journal,
     restored: Restored,
+    /// In API mode; and what it hears.
+    kubernetes: (Option<Kubernetes>, mpsc::Receiver<weft_kubernetes::Event>),
     status: TcpListener,
     socket: ControlSocket,
     port: udp::PortGroup,
@@ -87,7 +98,19 @@ struct Parts {
 /// The rest, on the bridge. Where it fails, what it made is gone: the TAP with its descriptor, the
 /// tasks with the runtime.
 async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError> {
-    let Parts { config, identity, store, journal, restored, status, mut socket, port, mtu } = parts;
+    let Parts {
+        config,
+        identity,
+        store,
+        journal,
+        restored,
+        kubernetes,
+        status,
+        mut socket,
+        port,
+        mtu,
+    } = parts;
+    let (kubernetes, kubernetes_in) = kubernetes;
     let tap =
         once_free(|error| matches!(error, TapError::Exists { .. }), async || Tap::open(TAP_NAME))
             .await?;
@@ -169,6 +192,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         host: host_in,
         cut: cut_in,
         policy: policy_in,
+        kubernetes: kubernetes_in,
     };
     Ok(Running::new(super::run::Parts {
         clock,
@@ -182,6 +206,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         outbound,
         scissors,
         enforcer,
+        kubernetes,
         socket,
         name: identity.name(),
         ranges: config.ipalloc_range,
@@ -214,7 +239,27 @@ fn settings(
         scheduling: dataplane.scheduling().to_string(),
         launch_peers: config.peers.iter().map(|peer| peer.target(config.port)).collect(),
         warnings: config.warnings.clone(),
+        kubernetes: config.kubernetes.as_ref().map(|kubernetes| KubernetesSettings {
+            node: kubernetes.node.clone(),
+            service: std::env::var(API_SERVICE).ok().and_then(|address| address.parse().ok()),
+        }),
     }
+}
+
+/// Listens to the Kubernetes API, where that is configured.
+fn start_kubernetes(
+    config: &Config,
+    identity: &Identity,
+    events: mpsc::Sender<weft_kubernetes::Event>,
+) -> Result<Option<Kubernetes>, LaunchError> {
+    let Some(kubernetes) = &config.kubernetes else { return Ok(None) };
+    let settings = weft_kubernetes::Settings {
+        access: kubernetes.access.clone(),
+        server: kubernetes.server.clone(),
+        node: kubernetes.node.clone(),
+        peer: identity.name().to_string(),
+    };
+    Ok(Some(Kubernetes::start(settings, events)?))
 }
 
 /// The cipher suites for `weft status`: what is used where the peer has it, then what otherwise.
@@ -242,12 +287,17 @@ fn gossip_config(config: &Config, boot_id: u64) -> weft_gossip::Config {
             IpallocInit::Seed(names) => Init::Seed(names.clone()),
             IpallocInit::Observer => Init::Observer,
         },
-        targets: config.peers.len(),
+        // In API mode the engine says how many there are; until then this node is not alone.
+        targets: config.peers.len().max(usize::from(config.kubernetes.is_some())),
         cool_down: COOL_DOWN,
     }
 }
 
-fn restore(store: &Store, mut recovered: Recovered) -> Result<Restored, LaunchError> {
+fn restore(
+    store: &Store,
+    mut recovered: Recovered,
+    api_mode: bool,
+) -> Result<Restored, LaunchError> {
     for note in &recovered.notes {
         warn!("{note}");
     }
@@ -261,6 +311,7 @@ fn restore(store: &Store, mut recovered: Recovered) -> Result<Restored, LaunchEr
         targets: store.load_json(Kind::Targets)?,
         peers: store.load_json(Kind::Peers)?.unwrap_or_default(),
         heard: store.load(Kind::Heard)?,
+        kubernetes: if api_mode { store.load_json(Kind::Kubernetes)? } else { None },
     })
 }
 

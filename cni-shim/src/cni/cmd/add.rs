@@ -66,6 +66,7 @@ pub(in crate::cni) fn request(call: &Call) -> AttachRequest {
         ifname: environment.ifname.clone(),
         namespace: environment.namespace.clone(),
         pod: environment.pod.clone(),
+        uid: environment.uid.clone(),
         labels: config.labels.clone(),
         ports: Vec::new(),
         ips: if config.ips.is_empty() { &environment.ips } else { &config.ips }.clone(),

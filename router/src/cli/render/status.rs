@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use weft_api::status::{ConnectionCounts, ObservedAddress, Status};
+use weft_api::status::{ConnectionCounts, Kubernetes, KubernetesState, ObservedAddress, Status};
 
 use super::removals::sentence;
 use super::{clean, name};
@@ -47,10 +47,26 @@ pub(in crate::cli) fn status(status: &Status) -> String {
     if let Some(block) = blocks.last_mut() {
         block.extend(removals);
     }
+    blocks.extend(status.kubernetes.as_ref().map(kubernetes));
     if !status.warnings.is_empty() {
         blocks.push(status.warnings.iter().map(|text| line("Warning", clean(text))).collect());
     }
     blocks.iter().map(|block| block.concat()).collect::<Vec<_>>().join("\n")
+}
+
+fn kubernetes(kubernetes: &Kubernetes) -> Vec<String> {
+    let state = match kubernetes.state {
+        KubernetesState::Watching => "watching",
+        KubernetesState::Away => "away",
+        KubernetesState::Failing => "failing",
+    };
+    let mut block = vec![
+        line("Service", "kubernetes"),
+        line("Node", clean(&kubernetes.node)),
+        line("Status", format!("{state} since {}", clean(&kubernetes.since))),
+    ];
+    block.extend(kubernetes.detail.as_ref().map(|detail| line("Detail", clean(detail))));
+    block
 }
 
 fn line(key: &str, value: impl Display) -> String {
@@ -145,6 +161,7 @@ pub(super) mod tests {
                 removals: Vec::new(),
             },
             policy: Policy::default(),
+            kubernetes: None,
             warnings: Vec::new(),
         }
     }
@@ -229,6 +246,24 @@ pub(super) mod tests {
         Warning: clock\\nskew
 ";
         assert_eq!(status(&data), expected);
+    }
+
+    #[test]
+    fn a_node_that_does_not_hear_the_api() {
+        let mut data = example();
+        data.kubernetes = Some(Kubernetes {
+            node: "n1".into(),
+            state: KubernetesState::Away,
+            since: "2026-08-06 18:55:38 UTC".into(),
+            detail: Some("nodes, pods: no\nanswer".into()),
+        });
+        let block = "
+        Service: kubernetes
+           Node: n1
+         Status: away since 2026-08-06 18:55:38 UTC
+         Detail: nodes, pods: no\\nanswer
+";
+        assert_eq!(status(&data), format!("{EXAMPLE}{block}"));
     }
 
     #[test]

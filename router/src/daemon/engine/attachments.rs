@@ -160,7 +160,7 @@ fn selects(query: &AttachmentQuery, a: &Attachment) -> bool {
     matches(query, &a.container, &a.ifname, a.network.as_deref())
 }
 
-fn selects_request(query: &AttachmentQuery, r: &AttachRequest) -> bool {
+pub(super) fn selects_request(query: &AttachmentQuery, r: &AttachRequest) -> bool {
     matches(query, &r.container, &r.ifname, r.network.as_deref())
 }
 
@@ -171,7 +171,10 @@ impl Engine {
             self.outputs.push_back(Output::Reply { call, result: Err(body) });
             return;
         }
-        self.attach_by(call, request, now + ATTACH_DEADLINE, now);
+        let deadline = now + ATTACH_DEADLINE;
+        if let Some(request) = self.admit(call, request, deadline) {
+            self.attach_by(call, request, deadline, now);
+        }
         self.settle(now);
     }
 
@@ -316,6 +319,7 @@ impl Engine {
             ifname: request.ifname,
             namespace: request.namespace,
             pod: request.pod,
+            uid: request.uid,
             labels: request.labels,
             ports: request.ports,
             ips,
@@ -378,6 +382,7 @@ impl Engine {
             .filter(|(_, (_, request))| selects_request(query, request))
             .map(|(id, _)| *id)
             .collect();
+        self.withdraw_waiting(query);
         for (call, request) in self.exposure.withdraw(|request| selects_request(query, request)) {
             self.outputs
                 .push_back(Output::Reply { call, result: Err(detached_meanwhile(&request)) });
@@ -419,7 +424,7 @@ impl Engine {
             .attachments
             .iter()
             .filter(|a| selects(query, a))
-            .cloned()
+            .map(|a| self.as_known(a.clone()))
             .partition(|a| a.container == EXPOSED);
         own.into_iter().chain(pods).collect()
     }
@@ -482,7 +487,7 @@ fn masqueraded(outbound: &Outbound, ips: &[IpNet]) -> Vec<IpAddr> {
     ips.filter(|ip| !exempt(ip)).collect()
 }
 
-fn detached_meanwhile(request: &AttachRequest) -> ErrorBody {
+pub(super) fn detached_meanwhile(request: &AttachRequest) -> ErrorBody {
     let message = format!("{} of {} was detached meanwhile", request.ifname, request.container);
     ErrorBody { code: ErrorCode::Conflict, message }
 }

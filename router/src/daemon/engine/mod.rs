@@ -15,6 +15,8 @@ mod explain;
 mod expose;
 mod fence;
 mod healing;
+mod kubernetes;
+mod meaning;
 mod objects;
 mod others;
 mod output;
@@ -53,6 +55,8 @@ use expose::Exposure;
 pub(super) use expose::{HostState, refuse_own};
 pub(super) use fence::CutPort;
 use fence::Fence;
+use kubernetes::Kubernetes;
+pub(super) use kubernetes::{KubernetesSettings, SavedKubernetes};
 use objects::Objects;
 pub(super) use output::{CallId, Output, Reply};
 use paths::Paths;
@@ -93,6 +97,8 @@ pub(super) struct Settings {
     pub(super) launch_peers: BTreeSet<String>,
     /// What the operator should know of the configuration, shown in status.
     pub(super) warnings: Vec<String>,
+    /// Set in API mode.
+    pub(super) kubernetes: Option<KubernetesSettings>,
 }
 
 /// What was on disk.
@@ -103,6 +109,8 @@ pub(super) struct Restored {
     pub(super) targets: Option<SavedTargets>,
     pub(super) peers: SavedPeers,
     pub(super) heard: Option<Vec<u8>>,
+    /// What the Kubernetes API told; only looked at in API mode.
+    pub(super) kubernetes: Option<SavedKubernetes>,
     /// What was wrong with the disk and could be made good.
     pub(super) notes: Vec<String>,
     /// Bytes of the journal.
@@ -131,6 +139,10 @@ pub(super) struct Engine {
     fence: Fence,
     resetting: Option<Resetting>,
     objects: Objects,
+    /// Set in API mode.
+    kubernetes: Option<Kubernetes>,
+    /// Seconds since the Unix epoch, as told last; 0 before the first time.
+    seconds_of_day: u64,
     outputs: VecDeque<Output>,
     /// Whether two cluster secrets are accepted.
     secrets_changing: bool,
@@ -162,6 +174,10 @@ impl Engine {
             discovery: settings.discovery,
             conn_limit: settings.conn_limit,
         };
+        let kubernetes = settings
+            .kubernetes
+            .clone()
+            .map(|settings| Kubernetes::new(settings, restored.kubernetes, now));
         let mut engine = Self {
             node,
             connector: Connector::new(connector_config, seed),
@@ -174,6 +190,8 @@ impl Engine {
             fence: Fence::default(),
             resetting: None,
             objects: Objects::default(),
+            kubernetes,
+            seconds_of_day: 0,
             outputs: VecDeque::new(),
             secrets_changing: false,
             saving: Saving::new(restored.journal_bytes),
@@ -184,6 +202,10 @@ impl Engine {
             data_failure: None,
             settings,
         };
+        if engine.kubernetes.is_some() {
+            // Before anything else: who takes part in making a ring is known from the first list of Nodes on.
+            engine.node.set_targets(None, now);
+        }
         engine.release_orphans(now);
         engine.fence_later();
         engine.fence_due();
@@ -213,7 +235,8 @@ impl Engine {
         let reset = self.resetting.as_ref().map(Resetting::next);
         let release = self.conducts.poll_timeout();
         let path = self.next_path_timeout();
-        [self.node.poll_timeout(), self.connector.poll_timeout(), path, reset, release]
+        let kubernetes = self.next_kubernetes_timeout();
+        [self.node.poll_timeout(), self.connector.poll_timeout(), path, reset, release, kubernetes]
             .into_iter()
             .flatten()
             .min()
@@ -224,6 +247,7 @@ impl Engine {
         self.node.handle_timeout(now);
         self.release_members(now);
         self.drive_paths(now);
+        self.drive_kubernetes(now);
         self.settle(now);
     }
 
@@ -296,12 +320,13 @@ impl Engine {
             self.fence_due();
             self.check_reset(now);
             self.settle_objects(now);
+            let again = self.settle_kubernetes(now);
             while let Some(endpoint) = self.connector.poll_dial(now) {
                 self.outputs.push_back(Output::Dial(endpoint));
             }
             if self.paths.stale {
                 self.update_routes(now);
-            } else if self.outputs.len() == before {
+            } else if !again && self.outputs.len() == before {
                 self.checkpoint_if_due();
                 return;
             }
@@ -353,9 +378,15 @@ impl Engine {
         self.settings.bridge_mac
     }
 
+    /// Whether a Pod could be served now, and will be: in API mode also whether the API is heard.
+    pub(super) fn ready(&self, now: Time) -> bool {
+        self.serves() && !self.kubernetes_is_overdue(now)
+    }
+
     /// Whether a Pod could be served now.
-    pub(super) fn ready(&self) -> bool {
+    fn serves(&self) -> bool {
         self.node.ready()
+            && !self.policies_are_unknown()
             && self.data_failure.is_none()
             && self.saving.failure().is_none()
             && !self.enforcement.has_failed()

@@ -4,7 +4,6 @@
 //! cannot be understood isolates all Pods of its namespace and allows nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde_json::Value;
 use tracing::{info, warn};
@@ -14,17 +13,18 @@ use weft_api::policy::{ChangeReply, Changed, ObjectName, Outcome, StoredObject};
 use weft_crypto::PeerName;
 use weft_gossip::{ObjectKey, ObjectView, PodInfo, PodPort, Stamp, Time, WriteId, Written};
 use weft_policy::{
-    Cluster, Labels, NamedPort, Namespace, Namespaces, NetworkPolicy, Object, Pod, Policies,
-    Protocol, Selector, parse_value,
+    Cluster, Labels, NamedPort, Namespace, NetworkPolicy, Object, Pod, Protocol, Selector,
+    parse_value,
 };
 
+use super::meaning::{InForce, Meaning};
 use super::others::OtherPods;
 use super::policy::local_pod;
 use super::{CallId, Engine, Kind, Output, Reply};
 
 /// The kinds of objects that are shared.
-const POLICY: &str = "NetworkPolicy";
-const NAMESPACE: &str = "Namespace";
+pub(super) const POLICY: &str = "NetworkPolicy";
+pub(super) const NAMESPACE: &str = "Namespace";
 
 /// What is known of objects beside what the gossip node holds.
 #[derive(Debug, Default)]
@@ -33,8 +33,7 @@ pub(super) struct Objects {
     /// Writes that wait for the disk.
     waiting: BTreeMap<WriteId, (CallId, ChangeReply)>,
     /// What of `read` is in force; shared with what is enforced, since most changes leave it alone.
-    namespaces: Arc<Namespaces>,
-    policies: Arc<Policies>,
+    in_force: InForce,
     /// The Pods of other nodes.
     others: OtherPods,
     /// The gossip node may hold other objects than were read last.
@@ -57,24 +56,12 @@ struct Read {
     fault: Option<String>,
 }
 
-/// What an object means here.
-#[derive(Debug)]
-enum Meaning {
-    Namespace(Namespace),
-    Policy(Arc<NetworkPolicy>),
-}
-
-impl Meaning {
-    fn of(object: Object) -> Option<Self> {
-        match object {
-            Object::Namespace(namespace) => Some(Self::Namespace(namespace)),
-            Object::NetworkPolicy(policy) => Some(Self::Policy(Arc::new(policy))),
-            Object::Pod(_) => None,
-        }
-    }
-}
-
 impl Objects {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.read.len()
+    }
+
     /// What an operator should look at.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
         let untold = self.untold.iter().map(|key| {
@@ -90,6 +77,7 @@ impl Objects {
 impl Engine {
     /// The time of day, milliseconds since the Unix epoch.
     pub(in crate::daemon) fn set_clock(&mut self, millis: u64, now: Time) {
+        self.tell_seconds(millis / 1000);
         if self.node.set_clock(millis, now) {
             self.settle(now);
         }
@@ -120,6 +108,10 @@ impl Engine {
         objects: Vec<(ObjectKey, Value)>,
         now: Time,
     ) {
+        let names = objects.iter().map(|(key, _)| name_of(key));
+        if self.refuse_write(call, names, "apply") {
+            return;
+        }
         let mut changes = Vec::new();
         let mut reply = Vec::new();
         for (key, value) in objects {
@@ -141,6 +133,9 @@ impl Engine {
 
     /// Deletes objects, and answers when that is on disk.
     pub(in crate::daemon) fn delete(&mut self, call: CallId, names: &[ObjectName], now: Time) {
+        if self.refuse_write(call, names.iter().cloned(), "delete") {
+            return;
+        }
         let keys: Vec<ObjectKey> = names.iter().map(key_of).collect();
         let missing: Vec<String> = keys
             .iter()
@@ -191,6 +186,9 @@ impl Engine {
 
     /// `weft policy get`: Namespaces, then policies, by name.
     pub(in crate::daemon) fn object_list(&self, now: Time) -> Vec<StoredObject> {
+        if let Some(objects) = self.kubernetes_object_list() {
+            return objects;
+        }
         let objects = self.node.objects(now).map(|view| StoredObject {
             id: name_of(&view.key),
             written_ms: view.stamp.millis,
@@ -203,10 +201,10 @@ impl Engine {
         objects.collect()
     }
 
-    /// What other nodes told: namespaces, policies, Pods.
+    /// What other nodes told, or in API mode the Kubernetes API: namespaces, policies; and others' Pods.
     pub(super) fn add_shared(&mut self, cluster: &mut Cluster) {
-        cluster.namespaces = Arc::clone(&self.objects.namespaces);
-        cluster.policies = Arc::clone(&self.objects.policies);
+        let in_force = self.kubernetes_in_force().unwrap_or(&self.objects.in_force);
+        in_force.enter(cluster);
         cluster.others = self.objects.others.groups();
     }
 
@@ -219,7 +217,10 @@ impl Engine {
         let mut pods = BTreeMap::new();
         for attachment in self.standing_pods() {
             let key = format!("{}/{}", attachment.container, attachment.ifname);
-            pods.insert(key, pod_info(&local_pod(attachment, &node)));
+            let pod = self.own_pod(attachment, &node);
+            if !pod.finished {
+                pods.insert(key, pod_info(&pod));
+            }
         }
         self.objects.untold = self.node.set_pods(pods, now).into_iter().collect();
     }
@@ -270,39 +271,36 @@ impl Engine {
             });
             self.objects.read.insert(view.key, read);
         }
-        let (mut namespaces, mut policies) = (Namespaces::new(), Policies::new());
-        for meaning in self.objects.read.values().filter_map(|read| read.meaning.as_ref()) {
-            match meaning {
-                Meaning::Namespace(namespace) => {
-                    namespaces.insert(namespace.name.clone(), namespace.clone());
-                }
-                Meaning::Policy(policy) => {
-                    let key = (policy.namespace.clone(), policy.name.clone());
-                    policies.insert(key, Arc::clone(policy));
-                }
-            }
-        }
-        self.objects.namespaces = Arc::new(namespaces);
-        self.objects.policies = Arc::new(policies);
+        let meanings = self.objects.read.values().filter_map(|read| read.meaning.as_ref());
+        self.objects.in_force = InForce::of(meanings);
     }
 }
 
-/// What an object means here, and what is wrong with it.
+/// What an object of another node means here, and what is wrong with it.
 pub(super) fn read_object(view: &ObjectView) -> (Option<Object>, Option<String>) {
-    let ObjectKey { kind, namespace, name } = &view.key;
+    match serde_json::from_slice::<Value>(&view.body) {
+        Ok(value) => read_value(&view.key, &value),
+        Err(error) => judge(&view.key, None, Some(format!("is no JSON ({error})"))),
+    }
+}
+
+/// The same of one that is JSON, whoever it is from.
+pub(super) fn read_value(key: &ObjectKey, value: &Value) -> (Option<Object>, Option<String>) {
+    let parsed = parse_value("object", value);
+    let fault = parsed.faults.first().map(|fault| format!("{}: {}", fault.field, fault.message));
+    judge(key, parsed.objects.into_iter().next(), fault)
+}
+
+/// Takes what could be read, and what is wrong with it, for the object of that key.
+fn judge(
+    key: &ObjectKey,
+    object: Option<Object>,
+    fault: Option<String>,
+) -> (Option<Object>, Option<String>) {
+    let ObjectKey { kind, namespace, name } = key;
     if kind != POLICY && kind != NAMESPACE {
         return (None, None);
     }
-    let parsed =
-        serde_json::from_slice::<Value>(&view.body).map(|value| parse_value("object", &value));
-    let (object, fault) = match parsed {
-        Err(error) => (None, Some(format!("is no JSON ({error})"))),
-        Ok(parsed) => {
-            let fault =
-                parsed.faults.first().map(|fault| format!("{}: {}", fault.field, fault.message));
-            (parsed.objects.into_iter().next(), fault)
-        }
-    };
     match object {
         Some(Object::NetworkPolicy(policy))
             if kind == POLICY && policy.namespace == *namespace && policy.name == *name =>
@@ -383,7 +381,7 @@ fn key_of(name: &ObjectName) -> ObjectKey {
     }
 }
 
-fn name_of(key: &ObjectKey) -> ObjectName {
+pub(super) fn name_of(key: &ObjectKey) -> ObjectName {
     let namespace = Some(key.namespace.clone()).filter(|namespace| !namespace.is_empty());
     ObjectName { kind: key.kind.clone(), namespace, name: key.name.clone() }
 }

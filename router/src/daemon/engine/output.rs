@@ -71,6 +71,8 @@ pub(in crate::daemon) enum Output {
     /// Begin anew under another identity, with the targets and the Pods that are cut off; then answer
     /// the call with the addresses that were left behind and the Pods that were cut off.
     Reset { call: CallId, left_behind: u64, cut_off: Vec<String> },
+    /// Say this to the Kubernetes API server.
+    Kubernetes(weft_kubernetes::Word),
     /// Answer a call.
     Reply { call: CallId, result: Result<Reply, ErrorBody> },
 }

@@ -70,7 +70,7 @@ impl Engine {
     /// full name.
     fn policy_cluster(&mut self) -> Cluster {
         let node = self.settings.name.to_string();
-        let pods = self.pods().map(|attachment| local_pod(attachment, &node)).collect();
+        let pods = self.pods().map(|attachment| self.own_pod(attachment, &node)).collect();
         let mut cluster = Cluster { pods, ..Cluster::default() };
         self.add_shared(&mut cluster);
         cluster
@@ -79,6 +79,9 @@ impl Engine {
     /// Tells the shell what is to be enforced, where that has changed. To be called after any change
     /// of attachments, of known Pods, namespaces or policies.
     pub(super) fn tell_policy_changes(&mut self) {
+        if self.policies_are_unknown() {
+            return;
+        }
         let state = PolicyState {
             cluster: self.policy_cluster(),
             node: self.settings.name.to_string(),

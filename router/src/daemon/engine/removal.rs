@@ -165,7 +165,7 @@ impl Engine {
 
     /// Every node that anything is known of: members, owners, those removed, and those that a removal
     /// waits for.
-    fn known_nodes(&self) -> BTreeSet<PeerName> {
+    pub(super) fn known_nodes(&self) -> BTreeSet<PeerName> {
         let members = self.node.members().into_iter().map(|member| member.name);
         let owners = self.node.owners().into_iter().map(|owner| owner.name);
         let mut known: BTreeSet<PeerName> = members.chain(owners).collect();

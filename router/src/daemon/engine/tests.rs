@@ -2,6 +2,7 @@
 
 mod expose;
 mod fence;
+mod kubernetes;
 mod objects;
 mod paths;
 mod removal;
@@ -63,6 +64,7 @@ fn engine_with(
         scheduling: String::new(),
         launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
         warnings: Vec::new(),
+        kubernetes: None,
     };
     change(&mut settings);
     let gossip = weft_gossip::Config {
@@ -106,6 +108,8 @@ fn restored(disk: &BTreeMap<Kind, Saved>) -> Restored {
             .map(|saved| serde_json::from_slice(&saved.snapshot).unwrap())
             .unwrap_or_default(),
         heard: of(Kind::Heard).map(|saved| saved.snapshot),
+        kubernetes: of(Kind::Kubernetes)
+            .map(|saved| serde_json::from_slice(&saved.snapshot).unwrap()),
         ..Restored::default()
     }
 }
@@ -447,14 +451,14 @@ fn a_pod_is_answered_once_its_port_is_closed_to_others() {
     collect(&mut engine, &mut replies);
     let [Err(body)] = &replies[..] else { panic!("{replies:?}") };
     assert_eq!(body.message, "nft: no such file");
-    assert!(!engine.ready(), "no Pod can be served");
+    assert!(!engine.ready(at(9)), "no Pod can be served");
 
     // The same order, tried again by the shell, stands; so does the Pod that is asked for again.
     engine.attach(2, request("c1"), at(2));
     collect(&mut engine, &mut replies);
     assert_eq!(replies.len(), 1);
     engine.handle_policy(enforced(token), at(2));
-    assert!(engine.ready());
+    assert!(engine.ready(at(9)));
     collect(&mut engine, &mut replies);
     assert!(matches!(replies[..], [_, Ok(Reply::Attach(_))]), "{replies:?}");
 }

@@ -33,13 +33,13 @@ impl Engine {
         }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: self.ready(),
+            ready: self.ready(now),
             router: Router {
                 name: self.settings.name.to_string(),
                 nickname: self.settings.nickname.clone(),
                 port: self.settings.port,
                 discovery: self.settings.discovery,
-                targets: self.connector.targets().iter().cloned().collect(),
+                targets: self.connector.targets().union(self.connector.found()).cloned().collect(),
                 peers: members.len(),
                 connections: counts,
                 mesh_established: members
@@ -65,6 +65,7 @@ impl Engine {
                 removals: self.removal_list(),
             },
             policy: self.enforcement.status(),
+            kubernetes: self.kubernetes_view(),
             warnings: self.warnings(now),
         }
     }
@@ -85,6 +86,7 @@ impl Engine {
         warnings.extend(self.enforcement.warnings());
         warnings.extend(self.node.clock_warnings(now));
         warnings.extend(self.objects.warnings());
+        warnings.extend(self.kubernetes_warnings());
         warnings.extend(self.own_removal_warning());
         warnings.extend(self.leaving_warning());
         warnings.extend(self.fence_warnings());
@@ -217,7 +219,8 @@ impl Engine {
         let find = |target: &str| {
             attempts.iter().find(|a| matches!(&a.endpoint, Endpoint::Target(t) if t == target))
         };
-        let targets = self.connector.targets().iter().map(|target| match find(target) {
+        let all = self.connector.targets().union(self.connector.found());
+        let targets = all.map(|target| match find(target) {
             Some(attempt) => Target {
                 target: target.clone(),
                 state: self.attempt(attempt, now).state,

@@ -7,10 +7,11 @@
 //! | `checkpoint-N`, `journal-N` | the gossip node (ring space, allocations, versions) and the Pods' interfaces | before anything that depends on it is sent or answered |
 //! | `targets` | the targets, JSON | before a `connect` is answered |
 //! | `heard` | policies, namespaces and Pods that other nodes told of | some time after they did |
+//! | `kubernetes` | what the Kubernetes API told of namespaces, policies and this node's Pods, and which peers its Nodes named, JSON | some time after it did |
 //! | `peers` | where the other members were seen last, JSON | when that changes |
 //! | `reset` | what a reset keeps, and the new identity; gone when the reset is finished | before anything is forgotten |
 //!
-//! `identity`, `targets`, `peers` and checkpoints are [`envelope`]s: a header with a checksum, then the
+//! `identity`, `targets`, `kubernetes`, `peers` and checkpoints are [`envelope`]s: a header with a checksum, then the
 //! content. They are replaced as a whole: written beside, fsynced, renamed, and the directory fsynced.
 //! A crash at any moment leaves the old content or the new.
 //!
@@ -103,6 +104,8 @@ pub(super) enum Kind {
     Peers,
     /// What other nodes told of policies, namespaces and Pods.
     Heard,
+    /// What the Kubernetes API told.
+    Kubernetes,
 }
 
 impl Kind {
@@ -119,6 +122,7 @@ impl Kind {
             Self::Targets => "targets",
             Self::Peers => "peers",
             Self::Heard => "heard",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
@@ -130,13 +134,20 @@ impl Kind {
             Self::Targets => 3,
             Self::Peers => 4,
             Self::Heard => 5,
+            Self::Kubernetes => 6,
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Gossip, Self::Attachments, Self::Targets, Self::Peers, Self::Heard]
-            .into_iter()
-            .find(|kind| kind.code() == code)
+        const ALL: [Kind; 6] = [
+            Kind::Gossip,
+            Kind::Attachments,
+            Kind::Targets,
+            Kind::Peers,
+            Kind::Heard,
+            Kind::Kubernetes,
+        ];
+        ALL.into_iter().find(|kind| kind.code() == code)
     }
 }
 

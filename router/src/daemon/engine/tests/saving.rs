@@ -91,7 +91,7 @@ fn a_full_disk_refuses_addresses_and_loses_nothing() {
     let [(2, Err(refused))] = &replies[..] else { panic!("{replies:?}") };
     assert_eq!(refused.code, ErrorCode::NotReady);
     assert!(refused.message.contains("no space left"), "{}", refused.message);
-    assert!(!engine.ready());
+    assert!(!engine.ready(at(5)));
     assert!(engine.status(at(3)).warnings.contains(&refused.message));
 
     // Those who come later are refused at once; those who have an address keep it, or give it back.
@@ -109,7 +109,7 @@ fn a_full_disk_refuses_addresses_and_loses_nothing() {
     let before = founder(1, restored(&disk));
     assert_eq!((before.select(&query("old")).len(), before.status(at(0)).ipam.active), (1, 2));
     finish(&mut engine, &mut disk, waiting, at(5));
-    assert!(engine.ready() && engine.status(at(5)).warnings.is_empty());
+    assert!(engine.ready(at(5)) && engine.status(at(5)).warnings.is_empty());
     engine.attach(6, request("newer"), at(6));
     let answers = drain(&mut engine, &mut disk, at(6));
     assert!(matches!(&answers[..], [Output::Reply { call: 6, result: Ok(_) }]), "{answers:?}");
