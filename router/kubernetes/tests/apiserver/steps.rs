@@ -64,7 +64,7 @@ fn find<'a>(nodes: &'a [NodeInfo], name: &str) -> Option<&'a NodeInfo> {
     nodes.iter().find(|node| node.name == name)
 }
 
-async fn lists_and_changes(cluster: &mut Cluster) {
+async fn lists_and_changes(cluster: &Cluster) {
     let (first, second) = (node("lists-1", "192.0.2.1"), node("lists-2", "192.0.2.2"));
     let (space, own) = (namespace("lists"), pod("lists", "own", "lists-1"));
     let (others, rule) = (pod("lists", "others", "lists-2"), policy("lists", "deny"));
@@ -170,7 +170,7 @@ async fn told(cluster: &Cluster, node: &Value, status: &str, message: &str) -> V
     }
 }
 
-async fn presence(cluster: &mut Cluster) {
+async fn presence(cluster: &Cluster) {
     let own = node("presence", "192.0.2.3");
     cluster.create(own.clone()).await;
     let (weft, mut heard) = cluster.weft("weft", "presence");
@@ -207,7 +207,7 @@ async fn presence(cluster: &mut Cluster) {
     cluster.delete(&own).await;
 }
 
-async fn notes(cluster: &mut Cluster) {
+async fn notes(cluster: &Cluster) {
     let (space, rule) = (namespace("notes"), policy("notes", "odd"));
     cluster.create(space.clone()).await;
     cluster.create(rule.clone()).await;
@@ -262,7 +262,7 @@ async fn notes(cluster: &mut Cluster) {
     cluster.delete(&rule).await;
 }
 
-async fn missing_right(cluster: &mut Cluster) {
+async fn missing_right(cluster: &Cluster) {
     let Value::Array(mut fewer) = rules() else { panic!("rules are a list") };
     fewer.retain(|rule| {
         rule["resources"][0] != "networkpolicies" && rule["resources"][0] != "nodes/status"
@@ -312,7 +312,7 @@ async fn missing_right(cluster: &mut Cluster) {
     cluster.delete(&own).await;
 }
 
-async fn unknown_token(cluster: &mut Cluster) {
+async fn unknown_token(cluster: &Cluster) {
     let (_weft, mut heard) = cluster.weft("stranger", "stranger");
     let event = hear(&mut heard, "refusal", |event| matches!(event, Event::Failing { .. })).await;
     let Event::Failing { why, answered, .. } = event else { panic!("{event:?}") };
@@ -322,7 +322,7 @@ async fn unknown_token(cluster: &mut Cluster) {
     );
 }
 
-async fn certificate(cluster: &mut Cluster) {
+async fn certificate(cluster: &Cluster) {
     let url = format!("https://localhost:{}", cluster.port);
     let (_weft, mut heard) = cluster.weft_by(Some(url), "weft", "certificate");
     let event = hear(&mut heard, "refusal", |event| matches!(event, Event::Failing { .. })).await;
