@@ -320,7 +320,7 @@ impl Running {
         let id = self.next_call;
         self.calls.insert(id, reply);
         match call {
-            Call::Attach(request) => engine.attach(id, request, now),
+            Call::Attach(request) => engine.attach(id, *request, now),
             Call::Detach(query) => engine.detach(id, &query, now),
             Call::Expose => engine.expose(id, now),
             Call::Hide => engine.hide(id, now),

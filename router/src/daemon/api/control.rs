@@ -240,7 +240,7 @@ async fn attach(State(door): State<Door>, request: Body<AttachRequest>) -> Answe
     let query =
         AttachmentQuery { container: Some(request.container.clone()), ..Default::default() };
     refuse_own(&query).map_err(invalid)?;
-    attached(&door, Call::Attach(request)).await
+    attached(&door, Call::Attach(Box::new(request))).await
 }
 
 async fn expose(State(door): State<Door>) -> Answer<AttachReply> {

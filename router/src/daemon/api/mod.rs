@@ -33,7 +33,7 @@ pub(super) use status::serve as serve_status;
 /// A call that changes something.
 #[derive(Debug)]
 pub(super) enum Call {
-    Attach(AttachRequest),
+    Attach(Box<AttachRequest>),
     Detach(AttachmentQuery),
     Expose,
     Hide,

@@ -90,7 +90,7 @@ impl Mesh {
 
     fn run(&mut self, seconds: u64) {
         for _ in 0..seconds * 2 {
-            self.now = self.now + Duration::from_millis(500);
+            self.now += Duration::from_millis(500);
             for at in 0..self.engines.len() {
                 let now = self.now;
                 self.engines[at].handle_timeout(now);
