@@ -184,6 +184,9 @@ pub(super) struct LaunchArgs {
     /// URL of the API server, where the credentials name another
     #[arg(long, value_name = "URL")]
     kubernetes_api: Option<String>,
+    /// Where another daemon holds the data directory, wait until it ends, then take its place
+    #[arg(long)]
+    stand_by: bool,
     /// How much to log: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -228,6 +231,9 @@ impl LaunchArgs {
         }
         if self.kubernetes {
             settings.insert(Setting::Kubernetes, vec!["true".to_owned()]);
+        }
+        if self.stand_by {
+            settings.insert(Setting::StandBy, vec!["true".to_owned()]);
         }
         settings
     }

@@ -118,8 +118,9 @@ fn what_is_given_to_launch_reaches_the_configuration() {
     for setting in Setting::ALL {
         match setting {
             Setting::Peers => {}
-            Setting::NoDiscovery => arguments.push("--no-discovery".into()),
-            Setting::Kubernetes => arguments.push("--kubernetes".into()),
+            Setting::NoDiscovery | Setting::Kubernetes | Setting::StandBy => {
+                arguments.push(format!("--{setting}"));
+            }
             other => arguments.extend([format!("--{other}"), format!("value of {other}")]),
         }
     }
@@ -130,7 +131,9 @@ fn what_is_given_to_launch_reaches_the_configuration() {
     for (setting, texts) in settings {
         match setting {
             Setting::Peers => assert_eq!(texts, ["h1", "h2:1"]),
-            Setting::NoDiscovery | Setting::Kubernetes => assert_eq!(texts, ["true"]),
+            Setting::NoDiscovery | Setting::Kubernetes | Setting::StandBy => {
+                assert_eq!(texts, ["true"]);
+            }
             other => assert_eq!(texts, [format!("value of {other}")]),
         }
     }

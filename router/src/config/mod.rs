@@ -98,6 +98,8 @@ pub struct Config {
     pub realtime: bool,
     /// Whether connections that policies no longer allow are cut.
     pub policy_established: PolicyEstablished,
+    /// Whether to wait for as long as another daemon holds [`Config::data_dir`], and then to take its place.
+    pub stand_by: bool,
     /// How much is logged.
     pub log_level: LogLevel,
     /// How a Kubernetes API server is listened to: then nodes, policies and Pods' labels come from there,
@@ -135,6 +137,7 @@ impl Config {
             rekey_interval: DEFAULT_REKEY_INTERVAL,
             realtime: true,
             policy_established: PolicyEstablished::Cut,
+            stand_by: false,
             log_level: LogLevel::Info,
             kubernetes: None,
             peers: Vec::new(),

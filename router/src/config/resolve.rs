@@ -134,6 +134,7 @@ impl<'a> Resolver<'a> {
         if let Some(off) = self.one(Setting::NoDiscovery, value::switch) {
             config.discovery = !off;
         }
+        self.set(&mut config.stand_by, Setting::StandBy, value::switch);
         if let Some(ranges) = self.ranges() {
             config.ipalloc_range = ranges;
             config.ipalloc_range_explicit = true;

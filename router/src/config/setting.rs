@@ -55,6 +55,8 @@ pub enum Setting {
     KubernetesNode,
     /// The API server's URL.
     KubernetesApi,
+    /// Whether to wait for as long as another daemon holds the data directory.
+    StandBy,
     /// How much is logged.
     LogLevel,
 }
@@ -89,7 +91,7 @@ impl Kind {
 
 impl Setting {
     /// Every setting, in the order of the command's help.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Peers,
         Self::Nickname,
         Self::Port,
@@ -113,6 +115,7 @@ impl Setting {
         Self::Kubeconfig,
         Self::KubernetesNode,
         Self::KubernetesApi,
+        Self::StandBy,
         Self::LogLevel,
     ];
 
@@ -142,6 +145,7 @@ impl Setting {
             Self::Kubeconfig => "kubeconfig",
             Self::KubernetesNode => "kubernetes-node",
             Self::KubernetesApi => "kubernetes-api",
+            Self::StandBy => "stand-by",
             Self::LogLevel => "log-level",
         }
     }
@@ -156,7 +160,7 @@ impl Setting {
         match self {
             Self::Port | Self::ConnLimit | Self::RekeyInterval => Kind::Number,
             Self::Mtu => Kind::TextOrNumber,
-            Self::NoDiscovery | Self::Kubernetes => Kind::Switch,
+            Self::NoDiscovery | Self::Kubernetes | Self::StandBy => Kind::Switch,
             Self::Peers | Self::IpallocRange | Self::TrustedSubnets => Kind::List,
             Self::Nickname
             | Self::SecretFile

@@ -79,6 +79,7 @@ fn every_setting_has_three_names() {
         (Setting::Kubeconfig, "\"/k\"", "/k"),
         (Setting::KubernetesNode, "\"n1.example\"", "n1.example"),
         (Setting::KubernetesApi, "\"https://[fd00::1]:6443/\"", "https://[fd00::1]:6443/"),
+        (Setting::StandBy, "true", "on"),
         (Setting::LogLevel, "\"debug\"", "debug"),
     ];
     let covered: Vec<_> = values.iter().map(|(setting, ..)| *setting).collect();
@@ -119,6 +120,7 @@ fn every_setting_has_three_names() {
         server: Some("https://[fd00::1]:6443".into()),
     };
     assert_eq!(config.kubernetes, Some(kubernetes));
+    assert!(config.stand_by);
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(
         config.warnings,

@@ -49,6 +49,9 @@ pub enum LaunchError {
     /// The Kubernetes API cannot be listened to with what was configured.
     #[error(transparent)]
     Kubernetes(#[from] weft_kubernetes::StartError),
+    /// SIGTERM came before the daemon before had ended.
+    #[error("told to end while standing by: nothing was started")]
+    StoodBy,
     /// Signals cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signal(std::io::Error),

@@ -3,6 +3,9 @@
 //! After `kill -9` the kernel closes a process's files when its last thread has ended, which is
 //! later than its main thread looks dead (`exit_files` in `kernel/exit.c`). Whoever starts the next
 //! daemon at that moment finds the lock, the port or the TAP taken. It waits a little instead.
+//!
+//! A daemon that was told to stand by waits for a living one, however long that lives: an upgrade starts the new
+//! daemon first, so that what lies between the two is no longer than it takes to open what the old one closed.
 
 use std::time::Duration;
 
@@ -27,6 +30,30 @@ pub(super) async fn once_free<T, E>(
     loop {
         match attempt().await {
             Err(error) if held(&error) && Instant::now() < deadline => sleep(PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Repeats `attempt` for as long as it fails with an error that says `held`; `waiting` is called once, at the first.
+///
+/// # Errors
+///
+/// The first error of `attempt` that is not `held`.
+pub(super) async fn whenever_free<T, E>(
+    held: impl Fn(&E) -> bool,
+    waiting: impl FnOnce(),
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut waiting = Some(waiting);
+    loop {
+        match attempt().await {
+            Err(error) if held(&error) => {
+                if let Some(waiting) = waiting.take() {
+                    waiting();
+                }
+                sleep(PAUSE).await;
+            }
             outcome => return outcome,
         }
     }
@@ -57,5 +84,26 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert_eq!(once_free(|held: &bool| *held, async || Err::<(), _>(true)).await, Err(true));
         assert!(start.elapsed() >= PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stands_by_outlasts_all_patience_and_says_so_once() {
+        let (start, mut said, mut attempts) = (Instant::now(), 0, 0);
+        let outcome = whenever_free(
+            |held: &bool| *held,
+            || said += 1,
+            async || {
+                attempts += 1;
+                if start.elapsed() < 10 * PATIENCE { Err(true) } else { Ok(()) }
+            },
+        )
+        .await;
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(said, 1);
+        assert!(attempts > 1);
+        assert_eq!(
+            whenever_free(|held: &bool| *held, || (), async || Err::<(), _>(false)).await,
+            Err(false)
+        );
     }
 }

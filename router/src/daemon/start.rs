@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use weft_crypto::{Identity, RekeyTimes, Suite, SuitePolicy};
@@ -22,7 +23,7 @@ use super::error::LaunchError;
 use super::host::{self, Bridge, Outbound, Scissors, TAP_NAME};
 use super::links::{Links, Local};
 use super::policy::{Enforcer, Options};
-use super::predecessor::once_free;
+use super::predecessor::{once_free, whenever_free};
 use super::run::{Inputs, Running};
 use super::store::{Journal, Kind, Recovered, Store, StoreError, Writer};
 use super::{preflight, random};
@@ -43,11 +44,7 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     let netlink = host::connect()?;
     preflight::ranges(&netlink, &config.ipalloc_range, &config.bridge).await?;
 
-    let store = once_free(
-        |error| matches!(error, StoreError::Locked { .. }),
-        async || Store::open(&config.data_dir),
-    )
-    .await?;
+    let store = open_store(&config).await?;
     let identity = Arc::new(store.identity()?);
     let port = once_free(
         |error| matches!(error, BindError::InUse { .. }),
@@ -78,6 +75,23 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
         let _ = bridge.remove_if_unused().await;
     }
     running
+}
+
+/// Opens the data directory, which the daemon before may still hold: for a moment, or where this one stands by for as
+/// long as it lives.
+async fn open_store(config: &Config) -> Result<Store, LaunchError> {
+    let held = |error: &StoreError| matches!(error, StoreError::Locked { .. });
+    let open = async || Store::open(&config.data_dir);
+    if !config.stand_by {
+        return Ok(once_free(held, open).await?);
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(LaunchError::Signal)?;
+    let dir = config.data_dir.display();
+    let waiting = || info!("standing by until the daemon that uses {dir} has ended");
+    tokio::select! {
+        store = whenever_free(held, waiting, open) => Ok(store?),
+        _ = terminate.recv() => Err(LaunchError::StoodBy),
+    }
 }
 
 /// What has been made before the bridge.
