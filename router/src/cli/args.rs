@@ -484,6 +484,9 @@ pub(super) struct SetupCniArgs {
     /// Take the configuration and the plugins away again
     #[arg(long)]
     pub(super) remove: bool,
+    /// Change nothing: fail where runtimes take the configuration of another network, or none
+    #[arg(long, conflicts_with = "remove")]
+    pub(super) check: bool,
     /// Where the runtime looks for plugins
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     pub(super) bin_dir: PathBuf,

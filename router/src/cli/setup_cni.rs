@@ -19,6 +19,9 @@ use super::{Failure, block_on, output};
 /// The conflist. It sorts before those of most others, and runtimes take the first.
 const CONFLIST: &str = "10-weft.conflist";
 
+/// What the names of configurations end with, as runtimes look for them (`ConfFiles` of libcni).
+const CONFIGURATIONS: [&str; 3] = ["conf", "conflist", "json"];
+
 /// Our plugins, which stand beside `weft`.
 const PLUGINS: [&str; 2] = ["weft-net", "weft-ipam"];
 
@@ -26,8 +29,11 @@ const PLUGINS: [&str; 2] = ["weft-net", "weft-ipam"];
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Installs, or removes.
+/// Installs, removes, or checks what is there.
 pub(super) fn setup_cni(client: &Client, args: &SetupCniArgs) -> Result<(), Failure> {
+    if args.check {
+        return check(&args.conf_dir);
+    }
     let done = if args.remove { remove(args)? } else { install(client, args)? };
     Ok(output::print(&done.iter().map(|line| format!("{line}\n")).collect::<String>())?)
 }
@@ -97,6 +103,26 @@ async fn await_ready(client: &Client) -> Result<(), Failure> {
     }
 }
 
+/// Whether a runtime that looks into `dir` takes our conflist: it is there and sorts before all others.
+fn check(dir: &Path) -> Result<(), Failure> {
+    let ours = dir.join(CONFLIST);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|e| failed("read", dir, &e))? {
+        names.push(entry.map_err(|e| failed("read", dir, &e))?.file_name());
+    }
+    let configurations = names.iter().filter(|name| {
+        Path::new(name).extension().is_some_and(|end| CONFIGURATIONS.iter().any(|known| end == *known))
+    });
+    match configurations.min() {
+        Some(first) if first == CONFLIST => Ok(()),
+        Some(first) if ours.exists() => Err(Failure::Failed(format!(
+            "{} comes before {CONFLIST}, so new Pods are not on weft: remove the one or the other",
+            dir.join(first).display()
+        ))),
+        _ => Err(Failure::Failed(format!("{} is not there: run weft setup-cni", ours.display()))),
+    }
+}
+
 fn remove(args: &SetupCniArgs) -> Result<Vec<String>, Failure> {
     let plugins = PLUGINS.map(|plugin| args.bin_dir.join(plugin));
     let mut done = Vec::new();
@@ -163,5 +189,19 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1, "nothing beside it");
+    }
+
+    #[test]
+    fn another_network_whose_configuration_comes_first_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str| fs::write(dir.path().join(name), "{}").unwrap();
+        let said = || check(dir.path()).unwrap_err().to_string();
+        put("05-notes.txt");
+        put("20-other.conf");
+        assert!(said().ends_with("10-weft.conflist is not there: run weft setup-cni"), "{}", said());
+        put(CONFLIST);
+        check(dir.path()).unwrap();
+        put("05-other.conflist");
+        assert!(said().contains("05-other.conflist comes before 10-weft.conflist"), "{}", said());
     }
 }
