@@ -15,11 +15,16 @@ lifecycle   Pods should (get a host IP|be submitted and removed|be updated)
 kube_e2e_groups() {
     say 'Groups of scripts/kube-lab e2e:'
     sed '/^$/d; s/^/  /' <<<"$KUBE_E2E"
+    say '  all         all of these, one after the other'
 }
 
 # kube_e2e GROUP...: runs the groups one after the other; prints each test with its seconds, and the sum.
 kube_e2e() {
     local group focus failed=0
+    if [[ $* == all ]]; then
+        # shellcheck disable=SC2046
+        set -- $(awk 'NF { print $1 }' <<<"$KUBE_E2E")
+    fi
     for group in "$@"; do
         focus=$(awk -v group="$group" '$1 == group { sub(/^[^ ]+ +/, ""); print }' <<<"$KUBE_E2E")
         [[ -n $focus ]] || usage_error "no group '$group': $(awk 'NF { print $1 }' <<<"$KUBE_E2E" | xargs)"

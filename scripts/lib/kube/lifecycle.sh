@@ -6,10 +6,15 @@ readonly KUBE_SYSCTLS='kernel/keys/root_maxbytes kernel/keys/root_maxkeys kernel
 vm/overcommit_memory vm/panic_on_oom fs/inotify/max_user_instances fs/inotify/max_user_watches'
 
 kube_up() {
-    local node image dual=''
+    local node image dual='' network=weft
     while (($#)); do
         case $1 in
         --dual-stack) dual=1 ;;
+        --network)
+            [[ ${2:-} == weft || ${2:-} == bridge ]] || usage_error 'up: --network weft, or bridge'
+            network=$2
+            shift
+            ;;
         *) usage_error "up: unknown argument $1" ;;
         esac
         shift
@@ -36,7 +41,7 @@ kube_up() {
     kube_network_up
     for node in "${KUBE_NODES[@]}"; do
         kube_node_up "$node"
-        for image in pause agnhost weft; do kube_import "$node" "$KUBE_DIR/images/$image.tar"; done
+        for image in $KUBE_IMAGES; do kube_import "$node" "$KUBE_DIR/images/$image.tar"; done
     done
     kube_credentials
     say "Starting the control plane"
@@ -46,12 +51,12 @@ kube_up() {
         kube_proxy_up "$node"
     done
     kube_wait 120 kubelet-kn1 kube_nodes_known
-    say "Installing Weft by deploy/kubernetes/weft.yaml"
-    kube_weft_up
+    "kube_${network}_up"
     trap - EXIT INT TERM HUP
     kubectl get nodes -o wide
 }
 
+readonly KUBE_IMAGES='pause agnhost weft'
 readonly KUBE_UP_PROGRAMS='etcd kube-apiserver pause kubectl kube-controller-manager kube-scheduler kubelet kube-proxy agnhost'
 
 kube_nodes_known() { kubectl get nodes "${KUBE_NODES[@]}"; }
@@ -88,10 +93,23 @@ kube_node_off() {
 
 kube_node_unplugged() { ! ip -n "$KUBE_SWITCH" link show dev "$1"; }
 
+# kube_node_wipe NODE: what replacing a machine that is off does to its disks.
+kube_node_wipe() {
+    local dir
+    dir=$(kube_node_dir "$1")
+    rm -rf --one-file-system -- "${dir:?}"/{run,lib,log,etc-cni,opt,containerd,kubelet,volumeplugins,manifests,mounted}
+    : >"$dir/wiped"
+}
+
 # kube_node_on NODE: starts a node again that was off.
 kube_node_on() {
+    local image
     kube_node_network_up "$1"
     kube_node_up "$1"
+    if [[ -e $(kube_node_dir "$1")/wiped ]]; then
+        for image in $KUBE_IMAGES; do kube_import "$1" "$KUBE_DIR/images/$image.tar"; done
+        rm -- "$(kube_node_dir "$1")/wiped"
+    fi
     kube_kubelet_up "$1"
     kube_proxy_up "$1"
 }

@@ -41,7 +41,7 @@ kube_node_up() {
     dir=$(kube_node_dir "$node")
     # What a reboot empties.
     rm -rf --one-file-system -- "$dir/run" "$dir/mounted"
-    mkdir -p "$dir"/{run,lib,log,etc-cni/net.d,opt/cni/bin,containerd,kubelet,volumeplugins}
+    mkdir -p "$dir"/{run,lib,log,etc-cni/net.d,opt/cni/bin,containerd,kubelet,volumeplugins,manifests}
     mkdir -p "$dir/run/netns" "$dir/run/lock"
     for plugin in portmap loopback; do cp -- "/usr/lib/cni/$plugin" "$dir/opt/cni/bin/"; done
     printf 'nameserver 10.96.0.10\n' >"$dir/resolv.conf"
@@ -120,6 +120,7 @@ enforceNodeAllocatable: []
 failSwapOn: false
 oomScoreAdj: 0
 podLogsDir: /var/log/pods
+staticPodPath: $dir/manifests
 volumePluginDir: $dir/volumeplugins
 resolvConf: $dir/resolv.conf
 tlsCertFile: $KUBE_DIR/pki/$node.crt

@@ -1,13 +1,12 @@
 # shellcheck shell=bash
 # Weft on the lab's cluster, by the manifest as it is in deploy/.
 
-# kube_weft_up: the image, the Secret, the manifest with the lab's nodes as peers; waits until all nodes are Ready.
+# kube_weft_up: the Secret and the manifest; waits until all nodes are Ready.
 kube_weft_up() {
-    local node peers=''
-    for node in "${KUBE_NODES[@]}"; do peers+=${peers:+,}$(kube_node_address "$node"); done
+    say "Installing Weft by deploy/kubernetes/weft.yaml"
     "$WEFT_BIN_DIR/weft" secret new >"$KUBE_DIR/secret"
     kubectl --namespace "$KUBE_WEFT_NAMESPACE" create secret generic weft --from-file="secret=$KUBE_DIR/secret" >/dev/null
-    sed "s/^  peers: .*/  peers: \"$peers\"/; s|^  ipalloc-range: .*|  ipalloc-range: \"$(kube_families "$KUBE_POD_RANGE" "$KUBE_POD_RANGE6")\"|" \
+    sed "s|^  ipalloc-range: .*|  ipalloc-range: \"$(kube_families "$KUBE_POD_RANGE" "$KUBE_POD_RANGE6")\"|" \
         "$WEFT_REPO/deploy/kubernetes/weft.yaml" | kubectl apply -f - >/dev/null
     if ! kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout status daemonset/weft --timeout=180s >/dev/null; then
         kubectl --namespace "$KUBE_WEFT_NAMESPACE" describe pods --selector app.kubernetes.io/name=weft | tail -n 40 >&2
