@@ -13,7 +13,6 @@ bench_kube_begin() {
     trap clean_up_kube EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    build_weft
 }
 
 # bench_kube_up [ARGUMENT...]: the lab, with the programs that are measured.
@@ -22,11 +21,11 @@ bench_kube_up() {
     bench_kube up "$@" >"$BENCH_WORK/up.log" 2>&1 || { tail -n 20 "$BENCH_WORK/up.log" >&2 && die "the lab does not come up"; }
 }
 
-# bench_kube_page NAME COMMIT: NAME.json and NAME.md, of $BENCH_WORK/figures.json, into docs/bench if COMMIT is true.
+# bench_kube_page NAME COMMIT BUSY: NAME.json and NAME.md, of $BENCH_WORK/figures.json, into docs/bench if COMMIT is true.
 bench_kube_page() {
     local name=$1 out failed=0
     if $2; then out=$WEFT_REPO/docs/bench; else out=$(mktemp -d /tmp/weft-bench.XXXXXX); fi
-    jq -n --slurpfile figures "$BENCH_WORK/figures.json" --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --argjson busy "$busy" \
+    jq -n --slurpfile figures "$BENCH_WORK/figures.json" --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --argjson busy "$3" \
         --arg cpu "$(awk -F ': ' '$1 ~ /^model name/ { print $2; exit }' /proc/cpuinfo)" \
         --argjson cores "$(nproc)" --arg kernel "$(uname -r)" \
         --arg kubernetes "$(sed -n 's/^readonly KUBE_VERSION=//p' "$BENCH_SCRIPTS/lib/kube/build.sh")" \

@@ -17,6 +17,7 @@ bench_kubernetes() {
         shift
     done
     bench_kube_begin
+    build_weft
     local busy
     busy=$(percent_busy)
     # Twice each, in turn, so that what the machine's disk remembers helps neither.
@@ -28,6 +29,6 @@ bench_kubernetes() {
         bench_kube down
     done
     jq -s --argjson pods "$pods" '{pods: $pods, runs: .}' "$BENCH_WORK/runs.jsonl" >"$BENCH_WORK/figures.json"
-    bench_kube_page kubernetes "$commit" || failed=$?
+    bench_kube_page kubernetes "$commit" "$busy" || failed=$?
     return "$failed"
 }

@@ -23,12 +23,13 @@ bench_upgrade() {
         shift
     done
     bench_kube_begin
+    build_weft
     local busy
     busy=$(percent_busy)
     bench_kube_up
     heading "Rolling updates under traffic"
     bench_kube rollout "$rounds" "$BENCH_WORK/raw.json"
     jq -n --slurpfile raw "$BENCH_WORK/raw.json" --argjson stall "$stall" '{stall_s: $stall, rounds: $raw[0]}' >"$BENCH_WORK/figures.json"
-    bench_kube_page upgrade "$commit" || failed=$?
+    bench_kube_page upgrade "$commit" "$busy" || failed=$?
     return "$failed"
 }

@@ -18,7 +18,14 @@ kube_control_up() {
 # kube_apiserver_down: its connections end with it, as when its machine loses power.
 kube_apiserver_down() { stop_process "$(kube_pid kube-apiserver)" KILL 10 || true; }
 
-# kube_apiserver_up CERTIFICATE: starts the API server, with the certificate of that name; does not wait for it.
+# kube_apiserver_back: starts it and waits until it answers. Whoever takes it down says so to `trap` first, so that a check that
+# is cut off does not leave the lab without one.
+kube_apiserver_back() {
+    our_process "$(kube_pid kube-apiserver)" >/dev/null || kube_apiserver_up apiserver
+    kube_wait 120 kube-apiserver kubectl get --raw /readyz
+}
+
+# kube_apiserver_up CERTIFICATE [ARGUMENT...]: starts the API server, with the certificate of that name; does not wait for it.
 kube_apiserver_up() {
     local certificate=$1
     kube_start kube-apiserver nsenter --net="/run/netns/$KUBE_SWITCH" -- "$(kube_bin)/kube-apiserver" \
@@ -31,5 +38,5 @@ kube_apiserver_up() {
         --kubelet-certificate-authority="$KUBE_DIR/pki/ca.crt" --kubelet-preferred-address-types=InternalIP \
         --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$KUBE_DIR/pki/accounts.key" \
         --service-account-signing-key-file="$KUBE_DIR/pki/accounts.key" --allow-privileged=true \
-        --enable-priority-and-fairness=false
+        --enable-priority-and-fairness=false "${@:2}"
 }

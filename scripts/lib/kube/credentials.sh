@@ -19,8 +19,9 @@ kube_kubeconfig() {
         contexts: [{name: "lab", context: {cluster: "lab", user: "lab"}}]}' >"$1"
 }
 
-kube_credentials() {
-    local dir=$KUBE_DIR/pki node token admin
+# kube_credentials_control: those of the control plane and of the administrator.
+kube_credentials_control() {
+    local dir=$KUBE_DIR/pki admin
     mkdir -p "$dir"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=weft-kube -days 30 \
         -keyout "$dir/ca.key" -out "$dir/ca.crt" 2>/dev/null
@@ -31,6 +32,11 @@ kube_credentials() {
     admin=$(openssl rand -hex 16)
     printf '%s,admin,admin,system:masters\n' "$admin" >"$dir/tokens.csv"
     kube_kubeconfig "$KUBE_DIR/admin.kubeconfig" "$admin"
+}
+
+kube_credentials() {
+    local dir=$KUBE_DIR/pki node token
+    kube_credentials_control
     for node in "${KUBE_NODES[@]}"; do
         kube_certificate "$node" "/CN=$node" "subjectAltName=IP:$(kube_node_address "$node")\nextendedKeyUsage=serverAuth\n"
         token=$(openssl rand -hex 16)

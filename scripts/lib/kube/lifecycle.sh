@@ -124,6 +124,10 @@ kube_down() {
         kube-apiserver etcd containerd-kn1 containerd-kn2; do
         stop_process "$(kube_pid "$file")" TERM 10 || true
     done
+    # Traffic and servers of a check that was cut off.
+    for file in "$KUBE_DIR"/pid/*; do
+        if [[ -e $file && ${file##*/} != holder-* ]]; then stop_process "$file" KILL 5 || true; fi
+    done
     for pid in $(kube_leftovers); do kill -KILL "$pid" 2>/dev/null || true; done
     # shellcheck disable=SC2317
     no_leftovers() { [[ -z $(kube_leftovers) ]]; }

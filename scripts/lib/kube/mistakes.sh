@@ -69,14 +69,15 @@ kube_mistakes_daemon() {
 # A daemon that starts while the API server is away.
 kube_mistakes_unreachable() {
     heading 'the API server cannot be reached when the daemon starts'
+    trap kube_apiserver_back EXIT
     kube_apiserver_down
     check 'the daemon starts' kube_mistakes_restart kn1
     check 'status says that the API server does not answer' wait_until 30 kube_mistakes_says kn1 'api server'
     kube_mistakes_show kn1
     check 'what ran goes on' wait_until 20 kube_mistakes_runs
     check 'policies too: who is not named is refused' kube_mistakes_refused
-    kube_apiserver_up apiserver
-    kube_wait 120 kube-apiserver kubectl get --raw /readyz
+    kube_apiserver_back
+    trap - EXIT
     check 'when it is back, all is well' wait_until 60 kube_mistakes_well
 }
 
@@ -93,6 +94,7 @@ kube_mistakes_refused() {
 kube_mistakes_clock() {
     heading 'the clocks are an hour apart: the certificate of the API server is not valid yet'
     kube_mistakes_certificate
+    trap kube_apiserver_back EXIT
     kube_apiserver_down
     kube_apiserver_up early
     kube_wait 120 kube-apiserver kubectl --insecure-skip-tls-verify get --raw /readyz
@@ -100,8 +102,8 @@ kube_mistakes_clock() {
     kube_mistakes_show kn1
     check 'what ran goes on' kube_mistakes_runs
     kube_apiserver_down
-    kube_apiserver_up apiserver
-    kube_wait 120 kube-apiserver kubectl get --raw /readyz
+    kube_apiserver_back
+    trap - EXIT
     check 'when the clocks agree, all is well' wait_until 60 kube_mistakes_well
 }
 

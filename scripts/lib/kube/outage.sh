@@ -27,11 +27,12 @@ kube_outage() {
     kube_wait 30 allowed test -e "$(kube_figures allowed).ready"
 
     heading "the API server is killed, and away for $seconds s"
+    trap kube_apiserver_back EXIT
     kube_apiserver_down
     ended=$((SECONDS + seconds))
     check 'kn1 says so' wait_until 90 kube_outage_noticed kn1
     check 'kn2 says so' wait_until 90 kube_outage_noticed kn2
-    kube_weft kn1 status --json | jq -r '.kubernetes | "      \(.state) since \(.since | todate): \(.detail)"'
+    kube_weft kn1 status --json | jq -r '.kubernetes | "      \(.state) since \(.since): \(.detail)"'
     kube_outage_static kn1
     check 'a Pod that its kubelet makes meanwhile (of a file) has an address' wait_until 90 kube_outage_static_address kn1
     newcomer=$(kube_outage_static_address kn1) || newcomer=127.0.0.1
@@ -47,8 +48,8 @@ kube_outage() {
     while ((SECONDS < ended)); do sleep 1; done
 
     heading 'the API server comes back'
-    kube_apiserver_up apiserver
-    kube_wait 120 kube-apiserver kubectl get --raw /readyz
+    kube_apiserver_back
+    trap - EXIT
     kube_outage_returned "$(kube_outage_address kn1 last)"
     kube_outage_traffic
     for server in serve-near serve-far; do stop_process "$(kube_pid "$server")" TERM 5 || true; done
@@ -68,7 +69,7 @@ kube_outage_policy() {
 
 # kube_api_state NODE: how the daemon stands with the API server, in a word.
 kube_api_state() { kube_weft "$1" status --json | jq -re .kubernetes.state; }
-kube_api_connected() { is connected kube_api_state "$1"; }
+kube_api_connected() { is watching kube_api_state "$1"; }
 kube_outage_noticed() { ! kube_api_connected "$1"; }
 
 # kube_outage_in NAMESPACE POD NODE COMMAND...: a program of this machine in the network of a Pod. No API server is asked.
