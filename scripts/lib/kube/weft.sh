@@ -7,7 +7,7 @@ kube_weft_up() {
     "$WEFT_BIN_DIR/weft" secret new >"$KUBE_DIR/secret"
     kubectl --namespace "$KUBE_WEFT_NAMESPACE" create secret generic weft --from-file="secret=$KUBE_DIR/secret" >/dev/null
     sed "s|^  ipalloc-range: .*|  ipalloc-range: \"$(kube_families "$KUBE_POD_RANGE" "$KUBE_POD_RANGE6")\"|" \
-        "$WEFT_REPO/deploy/kubernetes/weft.yaml" | sed "s/launch, --kubernetes/launch, 10.98.0.1, 10.98.0.2/" | kubectl apply -f - >/dev/null
+        "$WEFT_REPO/deploy/kubernetes/weft.yaml" | kubectl apply -f - >/dev/null
     if ! kubectl --namespace "$KUBE_WEFT_NAMESPACE" rollout status daemonset/weft --timeout=180s >/dev/null; then
         kubectl --namespace "$KUBE_WEFT_NAMESPACE" describe pods --selector app.kubernetes.io/name=weft | tail -n 40 >&2
         kubectl --namespace "$KUBE_WEFT_NAMESPACE" logs --selector app.kubernetes.io/name=weft --all-containers --prefix --tail 10 >&2 || true
