@@ -58,12 +58,18 @@ check_licences() {
 
 # run_kubernetes: Weft as the network of a real cluster. The lab goes whatever comes of it.
 run_kubernetes() {
-    local result=0
+    local result=0 lab=$WEFT_REPO/scripts/kube-lab
     cargo build --locked --quiet -p weft-router -p weft-cni-shim
     WEFT_BIN_DIR=$(target_dir)/debug
     export WEFT_BIN_DIR
-    if "$WEFT_REPO/scripts/kube-lab" up; then "$WEFT_REPO/scripts/kube-lab" check || result=1; else result=1; fi
-    "$WEFT_REPO/scripts/kube-lab" down || result=1
+    if "$lab" up; then
+        heading 'the Pod network that Kubernetes expects' && "$lab" check || result=1
+        heading "a customer's policy" && "$lab" example || result=1
+        "$lab" e2e netpol || result=1
+    else
+        result=1
+    fi
+    "$lab" down || result=1
     return "$result"
 }
 

@@ -3,8 +3,7 @@
 
 # Name of a group, and the tests in it: a regular expression on their full names.
 readonly KUBE_E2E='
-netpol      Netpol NetworkPolicy between server and client should
-api         Netpol API should support creating NetworkPolicy API
+netpol      \[sig-network\] Netpol
 granular    Granular Checks: Pods should function for (intra-pod|node-pod) communication: (http|udp)
 hostport    HostPort validates that there is no conflict between pods with same hostPort
 nosnat      NoSNAT Should be able to send traffic between Pods without SNAT
@@ -45,7 +44,7 @@ kube_e2e_run() {
     mkdir -p "$reports"
     kube_control "$(kube_bin)/e2e.test" --provider=local --kubeconfig="$KUBE_DIR/admin.kubeconfig" --host="$KUBE_API" \
         --kubectl-path="$(kube_bin)/kubectl" --num-nodes=2 --dump-logs-on-failure=false --disable-log-dump \
-        --report-dir="$reports" --ginkgo.focus="$2" --ginkgo.skip='SCTP|LinuxOnly.*SCTP' --ginkgo.timeout=2h \
+        --report-dir="$reports" --ginkgo.focus="$2" --ginkgo.skip=SCTP --ginkgo.timeout=2h \
         --ginkgo.no-color >"$(kube_log "e2e-$1")" 2>&1 || result=$?
     python3 "$WEFT_REPO/scripts/lib/kube/junit.py" "$reports"/junit*.xml ||
         { tail -n 20 "$(kube_log "e2e-$1")" >&2 && result=1; }
