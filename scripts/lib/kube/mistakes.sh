@@ -151,30 +151,74 @@ kube_mistakes_two_networks() {
 # kube_mistakes_event TEXT: whether an Event says so.
 kube_mistakes_event() { kubectl get events --all-namespaces -o json | jq -e --arg text "$1" '[.items[].message | select(contains($text))] | length > 0'; }
 
-# Ranges that are in use otherwise: refused at start, by name; a rollout stops at the first node.
+# Ranges that are in use otherwise, on a machine that is new; it has a secret of its own, so that the mesh does not take it.
 kube_mistakes_range() {
     heading 'the range overlaps the network of the nodes, or that of the Services'
-    check "the nodes' network is named" kube_mistakes_refuses 10.98.0.0/16 '10\.98\.0\.0/24'
-    check "the Services' range is named" kube_mistakes_refuses 10.96.0.0/12 '10\.96\.|[Ss]ervice'
+    kube_mistakes_machine
+    kube_mistakes_launch 10.98.0.0/16
+    check "the nodes' network: the daemon ends, and names it" wait_until 20 kube_mistakes_refuses '10\.98\.0\.0/24'
+    tail -n 1 "$(kube_log mistake)" | sed 's/^/      /'
+    kube_mistakes_launch 10.96.0.0/12
+    check "the Services' range: status names it" wait_until 20 kube_mistakes_warns "the cluster's Services: the API server's is 10.96.0.1"
+    stop_process "$(kube_pid mistake)" TERM 10 || true
+    kube_mistakes_launch 10.98.0.0/30,10.112.0.0/12
+    check "another node's address: status or the daemon's last line names it" wait_until 20 kube_mistakes_names '10\.98\.0\.'
+    stop_process "$(kube_pid mistake)" TERM 10 || true
+    ip netns del "$KUBE_MISTAKE"
     check 'what ran goes on' kube_mistakes_runs
 }
 
-# kube_mistakes_refuses RANGE TEXT: a daemon with that range on kn1, beside the one that runs, as the DaemonSet starts it.
-kube_mistakes_refuses() {
-    local output status=0 dir=$KUBE_DIR/mistake
-    rm -rf -- "$dir" && mkdir -p "$dir"
-    output=$(KUBERNETES_SERVICE_HOST=10.96.0.1 KUBERNETES_SERVICE_PORT=443 kube_on kn1 timeout 15 "$WEFT_BIN_DIR/weft" \
-        --socket "$dir/weft.sock" launch --kubeconfig "$KUBE_DIR/admin.kubeconfig" --kubernetes-node kn1 --ipalloc-range "$1" \
-        --data-dir "$dir/data" --status-addr 127.0.0.1:6799 --port 6799 --bridge weft-mistake --secret-file "$KUBE_DIR/secret" 2>&1) || status=$?
-    rm -rf -- "$dir"
-    say "$output"
-    ((status != 0 && status != 124)) && grep -qE -- "$2" <<<"$output"
+readonly KUBE_MISTAKE=weft-kube-mistake
+
+kube_mistakes_machine() {
+    mkdir -p "$KUBE_DIR/mistake"
+    "$WEFT_BIN_DIR/weft" secret new >"$KUBE_DIR/mistake/secret"
+    ip netns add "$KUBE_MISTAKE"
+    ip link add eth0 netns "$KUBE_MISTAKE" type veth peer name mistake netns "$KUBE_SWITCH"
+    ip -n "$KUBE_SWITCH" link set mistake master underlay up
+    ip -n "$KUBE_MISTAKE" address add 10.98.0.9/24 dev eth0
+    ip -n "$KUBE_MISTAKE" link set lo up
+    ip -n "$KUBE_MISTAKE" link set eth0 up
 }
 
-# A policy that the API takes and Weft cannot express.
-kube_mistakes_policy() {
-    heading 'a policy that the API takes'
+# kube_mistakes_launch RANGES: a daemon as the DaemonSet starts it, but for its port: the nodes do not answer there.
+kube_mistakes_launch() {
+    rm -rf -- "$KUBE_DIR/mistake/data"
+    rm -f -- "$(kube_log mistake)"
+    kube_start mistake nsenter --net="/run/netns/$KUBE_MISTAKE" -- env KUBERNETES_SERVICE_HOST=10.96.0.1 KUBERNETES_SERVICE_PORT=443 \
+        "$WEFT_BIN_DIR/weft" --socket "$KUBE_DIR/mistake/weft.sock" launch --kubeconfig "$KUBE_DIR/admin.kubeconfig" \
+        --kubernetes-node kn9 --ipalloc-range "$1" --data-dir "$KUBE_DIR/mistake/data" --port 6799 --secret-file "$KUBE_DIR/mistake/secret"
 }
+
+kube_mistakes_refuses() { ! our_process "$(kube_pid mistake)" && tail -n 1 "$(kube_log mistake)" | grep -qE -- "$1"; }
+kube_mistakes_warns() { "$WEFT_BIN_DIR/weft" --socket "$KUBE_DIR/mistake/weft.sock" status --json | jq -re '.warnings[]' | grep -F -- "$1"; }
+kube_mistakes_names() { kube_mistakes_refuses "$1" || "$WEFT_BIN_DIR/weft" --socket "$KUBE_DIR/mistake/weft.sock" status --json | jq -re '.warnings[]' | grep -E -- "$1"; }
+
+# A policy that the API has and Weft cannot read: one that an API server of a time before stored, which took such networks.
+# It is put where that one would have: into etcd.
+kube_mistakes_policy() {
+    heading 'a policy that the API has and Weft cannot read'
+    jq -cn '{apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy",
+        metadata: {name: "odd", namespace: "weft-mistakes", uid: "11111111-2222-3333-4444-555555555555", creationTimestamp: "2020-01-01T00:00:00Z"},
+        spec: {podSelector: {matchLabels: {pod: "near"}}, policyTypes: ["Ingress"], ingress: [{from: [{ipBlock: {cidr: "010.0.0.0/8"}}]}]}}' |
+        jq -Rc '{key: ("/registry/networkpolicies/weft-mistakes/odd" | @base64), value: @base64}' |
+        kube_control "${FETCH[@]}" --data-binary @- http://127.0.0.1:2379/v3/kv/put >/dev/null
+    check 'status names the policy and the field' wait_until 30 kube_mistakes_says kn1 'weft-mistakes/odd.*cidr'
+    kube_weft kn1 status --json | jq -r '.warnings[] | "      \(.)"'
+    check 'an Event on the policy says so' wait_until 60 kube_mistakes_policy_event
+    kubectl --namespace weft-mistakes get events -o json | jq -r '.items[] | select(.involvedObject.kind == "NetworkPolicy") | "      \(.reason): \(.message)"'
+    check 'whom it selects is closed' wait_until 20 kube_mistakes_closed
+    check 'what ran goes on' kube_mistakes_runs
+    in_ns delete networkpolicy odd >/dev/null
+    check 'when it is deleted, all is well' wait_until 60 kube_mistakes_well
+    check 'and open again' wait_until 20 kube_mistakes_opened
+}
+
+kube_mistakes_policy_event() {
+    in_ns get events -o json | jq -e '[.items[] | select(.involvedObject.kind == "NetworkPolicy" and .involvedObject.name == "odd" and .type == "Warning")] | length == 1'
+}
+kube_mistakes_opened() { kube_outage_in weft-mistakes two kn2 "${FETCH[@]}" --max-time 1.5 "http://$(pod_address near):8080/"; }
+kube_mistakes_closed() { ! kube_mistakes_opened; }
 
 # A Node object that is deleted while the node lives.
 kube_mistakes_node() {
