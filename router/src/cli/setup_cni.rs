@@ -111,7 +111,9 @@ fn check(dir: &Path) -> Result<(), Failure> {
         names.push(entry.map_err(|e| failed("read", dir, &e))?.file_name());
     }
     let configurations = names.iter().filter(|name| {
-        Path::new(name).extension().is_some_and(|end| CONFIGURATIONS.iter().any(|known| end == *known))
+        Path::new(name)
+            .extension()
+            .is_some_and(|end| CONFIGURATIONS.iter().any(|known| end == *known))
     });
     match configurations.min() {
         Some(first) if first == CONFLIST => Ok(()),
@@ -198,7 +200,11 @@ mod tests {
         let said = || check(dir.path()).unwrap_err().to_string();
         put("05-notes.txt");
         put("20-other.conf");
-        assert!(said().ends_with("10-weft.conflist is not there: run weft setup-cni"), "{}", said());
+        assert!(
+            said().ends_with("10-weft.conflist is not there: run weft setup-cni"),
+            "{}",
+            said()
+        );
         put(CONFLIST);
         check(dir.path()).unwrap();
         put("05-other.conflist");
