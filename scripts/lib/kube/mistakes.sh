@@ -116,7 +116,7 @@ kube_mistakes_certificate() {
     openssl req -new -key "$dir/early.key" -subj /CN=kube-apiserver -out "$dir/early.csr" 2>/dev/null
     openssl ca -batch -notext -in "$dir/early.csr" -out "$dir/early.crt" -cert "$dir/ca.crt" -keyfile "$dir/ca.key" \
         -startdate "$(date -u -d '+1 hour' +%Y%m%d%H%M%SZ)" -enddate "$(date -u -d '+1 day' +%Y%m%d%H%M%SZ)" -outdir "$dir/early" \
-        -rand_serial -config <(printf '[ca]\ndefault_ca=a\n[a]\ndatabase=%s\ndefault_md=sha256\npolicy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n[e]\nsubjectAltName=IP:%s,IP:10.96.0.1\nextendedKeyUsage=serverAuth\n' \
+        -config <(printf '[ca]\ndefault_ca=a\n[a]\ndatabase=%s\ndefault_md=sha256\nrand_serial=yes\npolicy=p\nx509_extensions=e\n[p]\ncommonName=supplied\n[e]\nsubjectAltName=IP:%s,IP:10.96.0.1\nextendedKeyUsage=serverAuth\n' \
             "$dir/early/index" "$KUBE_CONTROL_ADDRESS") 2>/dev/null || die 'no certificate of the future could be made'
 }
 
