@@ -149,7 +149,7 @@ kube_mistakes_two_networks() {
 }
 
 # kube_mistakes_event TEXT: whether an Event says so.
-kube_mistakes_event() { kubectl get events --all-namespaces -o json | jq -e --arg text "$1" '[.items[].message | select(contains($text))] | length > 0'; }
+kube_mistakes_event() { kubectl get events --all-namespaces -o json | jq -e --arg text "$1" '[.items[].message // "" | select(contains($text))] | length > 0'; }
 
 # Ranges that are in use otherwise, on a machine that is new; it has a secret of its own, so that the mesh does not take it.
 kube_mistakes_range() {
@@ -158,11 +158,8 @@ kube_mistakes_range() {
     kube_mistakes_launch 10.98.0.0/16
     check "the nodes' network: the daemon ends, and names it" wait_until 20 kube_mistakes_refuses '10\.98\.0\.0/24'
     tail -n 1 "$(kube_log mistake)" | sed 's/^/      /'
-    kube_mistakes_launch 10.96.0.0/12
+    kube_mistakes_launch 10.96.0.0/15
     check "the Services' range: status names it" wait_until 20 kube_mistakes_warns "the cluster's Services: the API server's is 10.96.0.1"
-    stop_process "$(kube_pid mistake)" TERM 10 || true
-    kube_mistakes_launch 10.98.0.0/30,10.112.0.0/12
-    check "another node's address: status or the daemon's last line names it" wait_until 20 kube_mistakes_names '10\.98\.0\.'
     stop_process "$(kube_pid mistake)" TERM 10 || true
     ip netns del "$KUBE_MISTAKE"
     check 'what ran goes on' kube_mistakes_runs
@@ -192,7 +189,6 @@ kube_mistakes_launch() {
 
 kube_mistakes_refuses() { ! our_process "$(kube_pid mistake)" && tail -n 1 "$(kube_log mistake)" | grep -qE -- "$1"; }
 kube_mistakes_warns() { "$WEFT_BIN_DIR/weft" --socket "$KUBE_DIR/mistake/weft.sock" status --json | jq -re '.warnings[]' | grep -F -- "$1"; }
-kube_mistakes_names() { kube_mistakes_refuses "$1" || "$WEFT_BIN_DIR/weft" --socket "$KUBE_DIR/mistake/weft.sock" status --json | jq -re '.warnings[]' | grep -E -- "$1"; }
 
 # A policy that the API has and Weft cannot read: one that an API server of a time before stored, which took such networks.
 # It is put where that one would have: into etcd.
