@@ -190,16 +190,17 @@ kube_mistakes_launch() {
 kube_mistakes_refuses() { ! our_process "$(kube_pid mistake)" && tail -n 1 "$(kube_log mistake)" | grep -qE -- "$1"; }
 kube_mistakes_warns() { "$WEFT_BIN_DIR/weft" --socket "$KUBE_DIR/mistake/weft.sock" status --json | jq -re '.warnings[]' | grep -F -- "$1"; }
 
-# A policy that the API has and Weft cannot read: one that an API server of a time before stored, which took such networks.
-# It is put where that one would have: into etcd.
+# A policy that the API has and Weft cannot read: such as one that a later API server stored, which knows more operators. It is
+# put where that one would have: into etcd.
 kube_mistakes_policy() {
     heading 'a policy that the API has and Weft cannot read'
     jq -cn '{apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy",
         metadata: {name: "odd", namespace: "weft-mistakes", uid: "11111111-2222-3333-4444-555555555555", creationTimestamp: "2020-01-01T00:00:00Z"},
-        spec: {podSelector: {matchLabels: {pod: "near"}}, policyTypes: ["Ingress"], ingress: [{from: [{ipBlock: {cidr: "010.0.0.0/8"}}]}]}}' |
+        spec: {podSelector: {matchLabels: {pod: "near"}}, policyTypes: ["Ingress"],
+            ingress: [{from: [{podSelector: {matchExpressions: [{key: "pod", operator: "Like", values: ["two"]}]}}]}]}}' |
         jq -Rc '{key: ("/registry/networkpolicies/weft-mistakes/odd" | @base64), value: @base64}' |
         kube_control "${FETCH[@]}" --data-binary @- http://127.0.0.1:2379/v3/kv/put >/dev/null
-    check 'status names the policy and the field' wait_until 30 kube_mistakes_says kn1 'weft-mistakes/odd.*cidr'
+    check 'status names the policy and the field' wait_until 30 kube_mistakes_says kn1 'weft-mistakes/odd.*operator'
     kube_weft kn1 status --json | jq -r '.warnings[] | "      \(.)"'
     check 'an Event on the policy says so' wait_until 60 kube_mistakes_policy_event
     kubectl --namespace weft-mistakes get events -o json | jq -r '.items[] | select(.involvedObject.kind == "NetworkPolicy") | "      \(.reason): \(.message)"'
