@@ -170,11 +170,12 @@ fn policies_hold_between_pods_of_two_nodes() {
 }
 
 /// Opens a connection that sends a line twenty times a second; answers how many have arrived so far.
-fn stream(lab: &Lab, to: &str, got: &std::path::Path) -> [Background; 2] {
+fn stream(lab: &Lab, to: &str, port: u16, got: &std::path::Path) -> [Background; 2] {
     let sink = format!("OPEN:{},creat,append", got.display());
-    let server = lab.podspawn(1, "db", &["socat", "-u", "TCP-LISTEN:9000,reuseaddr", &sink]);
+    let listen = format!("TCP-LISTEN:{port},reuseaddr");
+    let server = lab.podspawn(1, "db", &["socat", "-u", &listen, &sink]);
     let send = format!(
-        "while sleep 0.05; do echo line; done | socat -u - TCP:{to}:9000,retry=100,interval=0.1"
+        "while sleep 0.05; do echo line; done | socat -u - TCP:{to}:{port},retry=100,interval=0.1"
     );
     [server, lab.podspawn(2, "web", &["sh", "-c", &send])]
 }
@@ -206,7 +207,7 @@ fn connections_that_are_not_allowed_any_more_are_cut_or_kept() {
         let deny = format!("TCP:{to}:9001,connect-timeout=1");
         let _other = server(&lab, 1, "db", "TCP-LISTEN:9001");
         becomes(&lab, 2, "web", &deny, true);
-        let _stream = stream(&lab, &to, &got);
+        let _stream = stream(&lab, &to, 9000, &got);
         eventually("a stream", PATIENCE, || grows(&got));
         apply(&lab, &policy("db", "{podSelector: {matchLabels: {app: db}}}"), 1);
         becomes(&lab, 2, "web", &deny, false);
@@ -219,6 +220,40 @@ fn connections_that_are_not_allowed_any_more_are_cut_or_kept() {
             });
         }
     }
+}
+
+#[test]
+fn of_the_connections_of_a_peer_that_is_not_selected_any_more_those_denied_are_cut() {
+    let lab = mesh_of_two("estpeer", &[]);
+    let to = pod(&lab, 1, "db", &["app=db"]);
+    pod(&lab, 2, "web", &["app=web"]);
+    let namespace = |tier: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: x, labels: {{tier: {tier}}}}}}}\n"
+        )
+    };
+    let spec = "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelector: \
+                {matchLabels: {tier: front}}}]}, {from: [{ipBlock: {cidr: 10.32.0.0/12}}], ports: \
+                [{port: 9100}]}]}";
+    apply(&lab, &format!("{}{}", namespace("front"), policy("db", spec)), 1);
+    let (by_peer, by_block) = (lab.dir().join("peer"), lab.dir().join("block"));
+    let _streams = [stream(&lab, &to, 9000, &by_peer), stream(&lab, &to, 9100, &by_block)];
+    for got in [&by_peer, &by_block] {
+        eventually("a stream", PATIENCE, || grows(got));
+    }
+    // More that is allowed touches neither.
+    let wider = "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {}}], \
+                 ports: [{port: 1}]}]}";
+    apply(&lab, &policy("wider", wider), 2);
+    for got in [&by_peer, &by_block] {
+        grows(got).expect("it is still allowed");
+    }
+    apply(&lab, &namespace("back"), 2);
+    eventually("end of the stream that the label allowed", PATIENCE, || match grows(&by_peer) {
+        Ok(()) => Err("it goes on".to_owned()),
+        Err(_) => Ok(()),
+    });
+    grows(&by_block).expect("the block allows it still");
 }
 
 #[test]

@@ -100,8 +100,8 @@ impl Engine {
         self.attachments.iter().filter(|attachment| is_pod(attachment))
     }
 
-    /// The same, and also those that the
-    /// disk does not have yet, so that the kernel and the disk work at the same time.
+    /// The same, and also those that the disk does not have yet, so that the kernel and the disk work at
+    /// the same time.
     fn pods(&self) -> impl Iterator<Item = &Attachment> {
         self.attachments.with_prepared().filter(|attachment| is_pod(attachment))
     }
