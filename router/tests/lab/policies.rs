@@ -13,17 +13,21 @@ fn mesh_of_two(name: &str, arguments: &[&str]) -> Lab {
     lab
 }
 
-/// A Pod with labels, attached by hand; its address.
+/// A Pod of namespace x with labels, attached by hand; its address.
 fn pod(lab: &Lab, host: usize, name: &str, labels: &[&str]) -> String {
-    let namespace = lab.pod_namespace(host, name);
-    lab.ok(["exec", &host.to_string(), "ip", "netns", "add", &namespace]);
-    let netns = format!("/run/netns/{namespace}");
+    pod_of(lab, host, "x", name, labels)
+}
+
+fn pod_of(lab: &Lab, host: usize, namespace: &str, name: &str, labels: &[&str]) -> String {
+    let netns = lab.pod_namespace(host, name);
+    lab.ok(["exec", &host.to_string(), "ip", "netns", "add", &netns]);
+    let netns = format!("/run/netns/{netns}");
     let mut arguments = vec![
         "attach",
         "--netns",
         &netns,
         "--namespace",
-        "x",
+        namespace,
         "--pod",
         name,
         "--port",
@@ -226,10 +230,10 @@ fn connections_that_are_not_allowed_any_more_are_cut_or_kept() {
 fn of_the_connections_of_a_peer_that_is_not_selected_any_more_those_denied_are_cut() {
     let lab = mesh_of_two("estpeer", &[]);
     let to = pod(&lab, 1, "db", &["app=db"]);
-    pod(&lab, 2, "web", &["app=web"]);
+    pod_of(&lab, 2, "y", "web", &["app=web"]);
     let namespace = |tier: &str| {
         format!(
-            "---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: x, labels: {{tier: {tier}}}}}}}\n"
+            "---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: y, labels: {{tier: {tier}}}}}}}\n"
         )
     };
     let spec = "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{namespaceSelector: \
