@@ -59,7 +59,31 @@ fn install(client: &Client, args: &SetupCniArgs) -> Result<Vec<String>, Failure>
     let to = args.conf_dir.join(CONFLIST);
     replace(&to, text.as_bytes(), 0o644)?;
     done.push(format!("installed {}", to.display()));
+    for other in before_ours(&args.conf_dir).map_err(|e| failed("read", &args.conf_dir, &e))? {
+        let other = args.conf_dir.join(other);
+        output::complain(&format!(
+            "{} comes before {CONFLIST}, so runtimes use that network: remove it, unless that is meant",
+            other.display()
+        ));
+    }
     Ok(done)
+}
+
+/// The networks that runtimes take instead of ours: they use the first file by name. Sorted.
+fn before_ours(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        // A name that is no UTF-8 begins with no digit that matters here, or is nobody's network.
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        let is_network = Path::new(&name)
+            .extension()
+            .is_some_and(|e| e == "conf" || e == "conflist" || e == "json");
+        if is_network && !name.starts_with('.') && name.as_str() < CONFLIST {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// The network for a runtime: the way out masqueraded unless told otherwise, Services from inside, ports of the host where
@@ -178,6 +202,18 @@ mod tests {
         assert_eq!(list["plugins"][0]["ipMasq"], true);
         assert_eq!(list["plugins"][0]["socket"], "/tmp/w.sock");
         assert_eq!(list["plugins"][1]["type"], "portmap");
+    }
+
+    #[test]
+    fn networks_that_runtimes_would_take_instead_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["05-other.conf", "10-flannel.conflist", "00-a.json", "10-weft.conflist"];
+        let harmless = ["11-z.conflist", "00-readme.txt", ".05-hidden.conf", "05-other.conf.bak"];
+        for name in names.iter().chain(&harmless) {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = before_ours(dir.path()).unwrap();
+        assert_eq!(found, ["00-a.json", "05-other.conf", "10-flannel.conflist"]);
     }
 
     #[test]

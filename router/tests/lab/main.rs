@@ -9,7 +9,7 @@
 //! Reading order: [`harness`] (what a lab is here), [`mesh`] (the main job), [`starts`] (other ways
 //! to get there), [`neighbours`] (no question crosses the mesh), then the ways in which it can go
 //! wrong: [`bad_input`], [`secret`], [`rotate`], [`cipher`], [`garbage`], [`flood`], [`hostile`], [`crash`], [`partition`], [`paths`], [`shapes`], [`tunnel`], [`removal`],
-//! [`restart`], [`rekey`]; what nodes share: [`objects`]; the other ways in: [`cli`], [`cni`], [`containers`],
+//! [`restart`], [`rekey`]; what nodes share: [`objects`], and what a Kubernetes API tells them: [`kubernetes`]; the other ways in: [`cli`], [`cni`], [`containers`],
 //! [`podman`], [`cri`], [`chains`], [`expose`]; and what Pods must
 //! not do: [`ports`], [`policies`], [`netpol`], [`statements`], the last two by what [`probe`] finds out.
 
@@ -27,6 +27,7 @@ mod flood;
 mod garbage;
 mod harness;
 mod hostile;
+mod kubernetes;
 mod mesh;
 mod mtu;
 mod nat;
