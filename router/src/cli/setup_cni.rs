@@ -77,7 +77,7 @@ fn before_ours(dir: &Path) -> io::Result<Vec<String>> {
         let Ok(name) = entry?.file_name().into_string() else { continue };
         let is_network = Path::new(&name)
             .extension()
-            .is_some_and(|e| e == "conf" || e == "conflist" || e == "json");
+            .is_some_and(|end| CONFIGURATIONS.iter().any(|known| end == *known));
         if is_network && !name.starts_with('.') && name.as_str() < CONFLIST {
             names.push(name);
         }
@@ -130,22 +130,18 @@ async fn await_ready(client: &Client) -> Result<(), Failure> {
 /// Whether a runtime that looks into `dir` takes our conflist: it is there and sorts before all others.
 fn check(dir: &Path) -> Result<(), Failure> {
     let ours = dir.join(CONFLIST);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|e| failed("read", dir, &e))? {
-        names.push(entry.map_err(|e| failed("read", dir, &e))?.file_name());
+    if !ours.exists() {
+        return Err(Failure::Failed(format!(
+            "{} is not there: run weft setup-cni",
+            ours.display()
+        )));
     }
-    let configurations = names.iter().filter(|name| {
-        Path::new(name)
-            .extension()
-            .is_some_and(|end| CONFIGURATIONS.iter().any(|known| end == *known))
-    });
-    match configurations.min() {
-        Some(first) if first == CONFLIST => Ok(()),
-        Some(first) if ours.exists() => Err(Failure::Failed(format!(
+    match before_ours(dir).map_err(|e| failed("read", dir, &e))?.first() {
+        None => Ok(()),
+        Some(first) => Err(Failure::Failed(format!(
             "{} comes before {CONFLIST}, so new Pods are not on weft: remove the one or the other",
             dir.join(first).display()
         ))),
-        _ => Err(Failure::Failed(format!("{} is not there: run weft setup-cni", ours.display()))),
     }
 }
 
