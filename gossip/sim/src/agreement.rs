@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use weft_gossip::ipam::ViewId;
+
 use crate::{check, host::Host};
 
 /// All that are not dead run, hold the same records and see each other; those that were not removed
-/// see the same ring, which covers the range exactly once, and no removal waits; or what is missing.
+/// are in the same state of removals, see the same ring, which covers the range exactly once, and no removal waits; or what is missing.
 pub(crate) fn reached(hosts: &[Host]) -> Result<(), String> {
     let alive = hosts.iter().filter(|host| !host.dead).count();
-    let mut first = None;
+    let mut first: Option<(usize, _, ViewId, _)> = None;
     for (index, host) in hosts.iter().enumerate().filter(|(_, host)| !host.dead) {
         let Some(daemon) = &host.daemon else { return Err(format!("h{index} does not run")) };
         let names: BTreeSet<_> = hosts.iter().filter(|host| !host.dead).map(Host::name).collect();
@@ -40,12 +42,16 @@ pub(crate) fn reached(hosts: &[Host]) -> Result<(), String> {
             return Err(format!("h{index} sees owners of {covered} of {size} addresses"));
         }
         let records = daemon.node.fingerprints();
+        let view = daemon.space().view;
         match &first {
-            None => first = Some((index, records, routes)),
-            Some((other, theirs, _)) if *theirs != records => {
+            None => first = Some((index, records, view, routes)),
+            Some((other, theirs, ..)) if *theirs != records => {
                 return Err(format!("h{other} and h{index} hold different records"));
             }
-            Some((other, _, theirs)) if *theirs != routes => {
+            Some((other, _, theirs, _)) if *theirs != view => {
+                return Err(format!("h{other} and h{index} completed removals in two ways"));
+            }
+            Some((other, _, _, theirs)) if *theirs != routes => {
                 return Err(format!(
                     "h{other} and h{index} see different rings: {theirs:?} and {routes:?}"
                 ));

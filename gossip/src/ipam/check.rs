@@ -30,6 +30,8 @@ impl Ipam {
             assert!(self.local.holder(place, *number).is_some(), "{ip} is kept and in use");
             assert!(!self.own.owned.contains(*number), "{ip} is kept and not owned");
         }
+        let judged = self.removals.is_pending() || self.removals.rest.is_empty();
+        assert!(judged, "what rests waits for the judgement of a word");
         self.local.check_taken();
         let listed: usize = self.local.iter().map(|(_, numbers)| numbers.len()).sum();
         assert_eq!(held, listed, "no address is listed twice");

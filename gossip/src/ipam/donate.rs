@@ -54,7 +54,8 @@ impl Ipam {
         if ring != NO_RING && ring != space.ring {
             return Ok(());
         }
-        let too_many = self.own.owned.len() + grants.len() > MAX_OWNED
+        let owned = self.own.owned.len() + self.removals.rest.spans();
+        let too_many = owned + grants.len() > MAX_OWNED
             || (known == 0 && self.own.accepted.len() >= MAX_GRANTERS);
         if too_many {
             return Err(Misbehaved::TooLong(origin));
@@ -69,7 +70,6 @@ impl Ipam {
                 let root = PeerName::from_bytes(grant.root);
                 let Span { start, end, .. } = grant.span;
                 self.removals.roots.insert(start, end, root);
-                self.removals.older_roots.insert(start, end, root);
             }
             self.stats.accepted += 1;
         }
@@ -123,6 +123,7 @@ impl Ipam {
         let before = self.own.grants.len();
         self.own.grants.retain(|grant| grant.to != *receiver.as_bytes() || grant.number > taken);
         self.touched |= self.own.grants.len() != before;
+        self.dirty |= self.removals.rest.drop_taken(receiver, taken);
     }
 
     /// Grants what others ask of this node, those first where somebody waits for an address.
@@ -142,7 +143,7 @@ impl Ipam {
         open.sort_unstable_by_key(|(patient, asker, _)| (*patient, *asker));
         for (_, asker, want) in open {
             let apart = !self.of_one_mind(self.spaces.get(&asker));
-            if apart || self.removals.is_removed(asker) {
+            if apart || self.removals.is_removed(asker) || self.removals.rest.is_for(asker) {
                 continue;
             }
             let mut served = false;
@@ -168,7 +169,7 @@ impl Ipam {
                 && grant.span.end <= range.end
         });
         if under_way
-            || self.own.grants.len() >= MAX_GRANTS
+            || self.grants_full()
             || self.own.owned.len() >= MANY_OWNED
             || self.short_of(place)
         {
@@ -184,6 +185,11 @@ impl Ipam {
         self.give(asker, start, end, root)
     }
 
+    /// Whether as much is in flight as a record can list, with what may be again.
+    pub(super) fn grants_full(&self) -> bool {
+        self.own.grants.len() + self.removals.rest.grants() >= MAX_GRANTS
+    }
+
     /// Grants `start` to `end`, which are owned, neither in use nor cooling, and came from one root.
     pub(super) fn give(&mut self, to: PeerName, start: u128, end: u128, root: PeerName) -> bool {
         let Some(next_grant) = self.own.next_grant.checked_add(1) else { return false };
@@ -197,8 +203,7 @@ impl Ipam {
         }
         let number = std::mem::replace(&mut self.own.next_grant, next_grant);
         let span = Span { start, end, version };
-        self.removals.roots.remove(start, end);
-        self.removals.older_roots.remove(start, end);
+        self.removals.forget_roots(start, end);
         self.dirty |= self.removals.learn(to);
         let root = *root.as_bytes();
         self.own.grants.push(Grant { number, to: *to.as_bytes(), span, root });

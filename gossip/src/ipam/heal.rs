@@ -8,7 +8,7 @@ use weft_crypto::PeerName;
 
 use super::{
     Fenced, HealError, Healing, Ipam, Kept,
-    limits::{MANY_OWNED, MAX_GRANTS, MAX_HEALS, MAX_KEPT},
+    limits::{MANY_OWNED, MAX_HEALS, MAX_KEPT},
     named::cut,
     spans::SpanSet,
     universe::address,
@@ -211,7 +211,7 @@ impl Ipam {
                     for (start, end, root) in
                         self.removals.roots.pieces(start, end, self.config.name)
                     {
-                        let full = self.own.grants.len() >= MAX_GRANTS
+                        let full = self.grants_full()
                             || self.own.owned.len() >= MANY_OWNED
                             || self.room(&name).is_none();
                         if full {

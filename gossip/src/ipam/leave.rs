@@ -6,7 +6,7 @@ use weft_crypto::PeerName;
 
 use super::{
     Ipam, Leaving,
-    limits::{MANY_OWNED, MAX_GRANTERS, MAX_GRANTS},
+    limits::{MANY_OWNED, MAX_GRANTERS},
     named::is_free,
     removal::same_view,
     view::taken_from,
@@ -39,7 +39,7 @@ impl Ipam {
         for (start, end, place) in self.quiet_pieces() {
             for (start, end, root) in self.removals.roots.pieces(start, end, self.config.name) {
                 let Some(heir) = self.heir_of(start) else { return };
-                if self.own.grants.len() >= MAX_GRANTS {
+                if self.grants_full() {
                     return;
                 }
                 if self.give(heir, start, end, root) {
@@ -122,7 +122,8 @@ impl Ipam {
                 || !same_view(space, view)
                 || !(knows || space.accepted.len() < MAX_GRANTERS)
         });
-        if out || self.removals.is_removed(*name) || !self.reachable.contains(name) {
+        let gone = self.removals.is_removed(*name) || self.removals.rest.is_for(*name);
+        if out || gone || !self.reachable.contains(name) {
             return None;
         }
         let owned = space.map_or(0, |space| space.owned.len());
@@ -144,7 +145,6 @@ impl Ipam {
             let root = PeerName::from_bytes(grant.root);
             if self.removals.is_pending() && root != self.config.name {
                 self.removals.roots.insert(start, end, root);
-                self.removals.older_roots.insert(start, end, root);
             }
             self.touched = true;
         }

@@ -193,7 +193,7 @@ impl Ipam {
         let under_way = self.own.grants.iter().any(|grant| {
             grant.to == *asker.as_bytes() && grant.span.start <= high && low <= grant.span.end
         });
-        if under_way || self.own.grants.len() >= MAX_GRANTS || self.own.owned.len() >= MANY_OWNED {
+        if under_way || self.grants_full() || self.own.owned.len() >= MANY_OWNED {
             return false;
         }
         let most = self.free_in(place, low, high).div_ceil(2).min(u128::from(part.count));

@@ -244,8 +244,7 @@ impl Ipam {
         // What is in the record may include a share of the ring; it must not be claimed again.
         self.founded = true;
         self.kept.retain(|number| !self.own.owned.contains(*number));
-        self.removals.roots.clear();
-        self.removals.older_roots.clear();
+        self.removals.clear_roots();
         let lost: Vec<String> = self
             .local
             .iter()

@@ -46,6 +46,22 @@ impl SpanSet {
         (end <= last).then_some(Span { start: first, end: last, version })
     }
 
+    /// What of `start` to `end` is not in the set.
+    pub(super) fn gaps(&self, start: u128, end: u128) -> Vec<(u128, u128)> {
+        let mut gaps = Vec::new();
+        let mut next = start;
+        for span in self.clipped(start, end) {
+            if next < span.start {
+                gaps.push((next, span.start - 1));
+            }
+            next = span.end.saturating_add(1);
+        }
+        if next <= end {
+            gaps.push((next, end));
+        }
+        gaps
+    }
+
     pub(super) fn contains(&self, number: u128) -> bool {
         self.covering(number, number).is_some()
     }

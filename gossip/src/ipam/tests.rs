@@ -11,6 +11,7 @@ mod parts;
 mod random;
 mod removal;
 mod vote;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

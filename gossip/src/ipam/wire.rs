@@ -217,8 +217,13 @@ pub struct SavedRemovals {
     pub pending: Option<Ack>,
     /// Addresses taken over since the pending acknowledgement: first, last, root of the grant.
     pub foreign: Vec<(u128, u128, RawName)>,
-    /// The same since the first acknowledgement after what is complete.
-    pub older_foreign: Vec<(u128, u128, RawName)>,
+    /// The same for former acknowledgements, with the names of the sets of removals they were about.
+    pub older_foreign: Vec<(ViewId, (u128, u128, RawName))>,
+    /// What is void by what was completed, and waits for the judgement of the acknowledgement, with its
+    /// root.
+    pub resting: Vec<(Span, RawName)>,
+    /// The same that was in flight.
+    pub resting_grants: Vec<Grant>,
     /// All owners ever heard of.
     pub known: Vec<RawName>,
     /// The word by which this node itself is out.

@@ -8,8 +8,7 @@ impl World {
     pub(super) fn leave(&mut self, host: usize) {
         let others = self.hosts.iter().enumerate().filter(|(index, _)| *index != host);
         let others = others.filter(|(_, other)| other.serves()).count();
-        // Who begins anew knows its targets only: in a chain that is not enough.
-        if self.setting.chain || others < 2 || !self.hosts.get(host).is_some_and(Host::serves) {
+        if others < 2 || !self.hosts.get(host).is_some_and(Host::serves) {
             return;
         }
         self.stop_pods(host);

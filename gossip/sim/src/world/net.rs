@@ -101,6 +101,7 @@ impl World {
         self.arrival.remove(&(host, peer));
         self.arrival.remove(&(peer, host));
         self.note(|| format!("h{host}-h{peer}: connected"));
+        self.report_misdirected(host, peer, endpoint);
         for (one, other, outbound) in [(host, peer, true), (peer, host, false)] {
             let Some((name, address)) =
                 self.hosts.get(other).map(|host| (host.name(), host.address))
@@ -122,6 +123,21 @@ impl World {
         }
         self.drain(host)?;
         self.drain(peer)
+    }
+
+    /// A node that began anew answers where another was: as the daemon does, tells that the dial to that one
+    /// has come to nothing.
+    fn report_misdirected(&mut self, host: usize, peer: usize, endpoint: &Endpoint) {
+        let now = self.now;
+        let found = self.name(peer);
+        let daemon = self.hosts.get_mut(host).and_then(|host| host.daemon.as_mut());
+        if let (Endpoint::Address(_, expected), Some(daemon)) = (endpoint, daemon)
+            && found != Some(*expected)
+        {
+            let error = DialError { text: "another answers there".into(), retry: Retry::Slow };
+            let time = daemon.time(now);
+            daemon.connector.handle_dial_failed(endpoint, error, time);
+        }
     }
 
     /// An end learns that its link is gone.

@@ -1,6 +1,6 @@
 //! From one view to the next: what stays, what is void, what is inherited.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_crypto::PeerName;
 
@@ -19,7 +19,7 @@ use crate::Time;
 pub(super) enum Valid<'a> {
     /// What its root had by these.
     Parts(&'a [Part]),
-    /// What these were the root of. Nothing is inherited.
+    /// What these were the root of, by their words on the same removals. Nothing is inherited.
     From(BTreeSet<ShortName>),
 }
 
@@ -58,42 +58,19 @@ impl Ipam {
         let me = self.config.name;
         let tombstones = by_name(view.removed.clone());
         let out = tombstones.get(&me).cloned();
-        let mut owned = SpanSet::default();
-        let roots = match valid {
-            Valid::Parts(_) => &self.removals.roots,
-            Valid::From(_) => &self.removals.older_roots,
-        };
-        for span in self.own.owned.iter() {
-            for (start, end, root) in roots.pieces(span.start, span.end, me) {
-                for (start, end) in valid.within(start, end, root) {
-                    owned.insert(Span { start, end, ..span });
-                }
-            }
-        }
-        let is_valid = |grant: &Grant| {
-            let root = PeerName::from_bytes(grant.root);
-            valid.covers(grant.span.start, grant.span.end, root)
-        };
-        let (good, void): (Vec<Grant>, Vec<Grant>) =
-            std::mem::take(&mut self.own.grants).into_iter().partition(is_valid);
-        let lost_grants = void.len();
-        for grant in good {
-            if tombstones.contains_key(&PeerName::from_bytes(grant.to)) {
-                // The receiver is gone and whatever it took over is void: the space comes back.
-                owned.insert(Span { version: grant.span.version.saturating_add(1), ..grant.span });
-            } else {
-                self.own.grants.push(grant);
-            }
-        }
+        let size = self.removals.removed.len();
+        // Others may complete more by this node's word on more; so it says no second one on the same.
+        let stands = self.removals.pending.is_some()
+            && tombstones.len() < size
+            && tombstones.keys().all(|name| self.removals.is_removed(*name));
         let version = self.highest_version().max(highest).saturating_add(1);
-        for (start, end) in valid.inherited_by(me) {
-            owned.insert(Span { start, end, version });
-        }
-        self.own.owned = owned;
-        self.kept.retain(|number| !self.own.owned.contains(*number));
+        self.keep_valid(valid, &view, &tombstones, version, stands);
 
         let is_member = |name: &PeerName| view.members.binary_search(&short(*name)).is_ok();
-        self.removals.removed.retain(|name, _| !is_member(name));
+        if tombstones.len() >= size {
+            // From here on this node says words on more removals than ever, so on no set twice.
+            self.removals.removed.retain(|name, _| !is_member(name));
+        }
         self.removals.removed.extend(tombstones);
         self.removals.removed.remove(&me);
         for name in &view.removed {
@@ -104,9 +81,10 @@ impl Ipam {
         }
         self.removals.done = Some(view);
         let complete = self.removals.removed.keys().all(|name| self.removals.is_done(*name));
-        self.removals.pending = None;
-        self.removals.roots.clear();
-        self.removals.older_roots.clear();
+        if !stands {
+            self.removals.pending = None;
+            self.removals.clear_roots();
+        }
         self.removals.publish_pending = true;
         self.removals.publish_completed = true;
         self.removals.stale = true;
@@ -114,17 +92,90 @@ impl Ipam {
         self.touched = true;
         self.stale = true;
         self.dirty = true;
-        tracing::info!(lost_grants, "a removal is complete");
+        tracing::info!(word_stands = stands, "a removal is complete");
         if let Some(word) = out {
             self.removals.pending = None;
             self.go_out(word, now);
             return;
         }
         self.fence(now);
-        if !complete {
+        if !complete && !stands {
             // What is left over is said anew, from here.
             self.acknowledge();
         }
+    }
+
+    /// Parts what is `valid` by `view`, which goes on as this node's own, from what is void, which rests
+    /// if the own word `stands` and is dropped if not. Takes what is inherited, with `version`.
+    fn keep_valid(
+        &mut self,
+        valid: &Valid<'_>,
+        view: &View,
+        tombstones: &BTreeMap<PeerName, Tombstone>,
+        version: u64,
+        stands: bool,
+    ) {
+        let me = self.config.name;
+        let roots = self.removals.roots_under(&view.removed);
+        let mut owned = SpanSet::default();
+        for span in self.own.owned.iter() {
+            for (start, end, root) in roots.pieces(span.start, span.end, me) {
+                for (start, end) in valid.within(start, end, root) {
+                    owned.insert(Span { start, end, ..span });
+                }
+            }
+        }
+        for (start, end) in valid.inherited_by(me) {
+            owned.insert(Span { start, end, version });
+        }
+        let is_valid = |grant: &Grant| {
+            let root = PeerName::from_bytes(grant.root);
+            valid.covers(grant.span.start, grant.span.end, root)
+        };
+        let (mut good, void): (Vec<Grant>, Vec<Grant>) =
+            std::mem::take(&mut self.own.grants).into_iter().partition(is_valid);
+        if stands {
+            for span in self.own.owned.iter() {
+                for (start, end) in owned.gaps(span.start, span.end) {
+                    for (start, end, root) in self.removals.roots.pieces(start, end, me) {
+                        self.removals.rest.spans.push((Span { start, end, ..span }, root));
+                    }
+                    self.removals.roots.remove(start, end);
+                }
+            }
+            self.removals.older_roots.clear();
+            self.removals.rest.grants.extend(void);
+        } else if self.removals.is_about(&view.removed) {
+            // The word that this waited for is judged. Others may have had it by what was void.
+            let rest = std::mem::take(&mut self.removals.rest);
+            for (span, root) in rest.spans {
+                for (start, end) in valid.within(span.start, span.end, root) {
+                    if !owned.overlaps(start, end) {
+                        owned.insert(Span { start, end, version });
+                    }
+                }
+            }
+            good.extend(
+                rest.grants
+                    .into_iter()
+                    .filter(is_valid)
+                    .map(|grant| Grant { span: Span { version, ..grant.span }, ..grant }),
+            );
+        }
+        good.sort_unstable_by_key(|grant| grant.number);
+        for grant in good {
+            let to = PeerName::from_bytes(grant.to);
+            let left = self.spaces.get(&to).is_some_and(|space| space.left);
+            if tombstones.contains_key(&to) || left {
+                // The receiver is gone and whatever it took over is void, or it never will take it
+                // over: the space comes back.
+                owned.insert(Span { version: grant.span.version.saturating_add(1), ..grant.span });
+            } else {
+                self.own.grants.push(grant);
+            }
+        }
+        self.own.owned = owned;
+        self.kept.retain(|number| !self.own.owned.contains(*number));
     }
 
     /// This node is removed: it gives up everything, for ever.
@@ -132,8 +183,7 @@ impl Ipam {
         tracing::warn!("this node was removed from the ring");
         self.own.owned = SpanSet::default();
         self.own.grants.clear();
-        self.removals.roots.clear();
-        self.removals.older_roots.clear();
+        self.removals.clear_roots();
         self.removals.publish_pending = true;
         self.removals.out = Some(word);
         self.kept.clear();

@@ -3,6 +3,7 @@
 //! The rules and the argument are in `docs/ipam.md`.
 
 mod apply;
+mod rest;
 mod roots;
 mod state;
 mod verdict;
@@ -14,6 +15,7 @@ use weft_crypto::PeerName;
 
 use self::{
     apply::Valid,
+    state::set_name,
     verdict::{Excused, closure, greatest, group, removed_by, short},
     words::{check, check_view},
 };
@@ -228,6 +230,12 @@ impl Ipam {
     fn acknowledge(&mut self) {
         let me = self.config.name;
         self.removals.learn(me);
+        if let Some(former) = self.removals.pending.take() {
+            let roots = std::mem::take(&mut self.removals.roots);
+            self.removals.older_roots.insert(set_name(&former.removed), roots);
+        }
+        // What rested is covered by no word from here on, and falls to an heir.
+        self.removals.rest.clear();
         // A share of the ring that was not claimed by now falls to an heir.
         self.founded = true;
         self.removals.roots.clear();

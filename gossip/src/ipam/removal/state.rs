@@ -15,6 +15,7 @@ use super::{
         wire::{Ack, RawName, RingId, SavedRemovals, ShortName, Tombstone, View, ViewId, Weight},
     },
     Roots,
+    rest::Rest,
     verdict::{self, short},
 };
 use crate::codec;
@@ -29,8 +30,11 @@ pub(in crate::ipam) struct Removals {
     pub(super) pending: Option<Ack>,
     /// Whence came what was taken over since the pending acknowledgement.
     pub(in crate::ipam) roots: Roots,
-    /// The same since the first acknowledgement after what is complete.
-    pub(in crate::ipam) older_roots: Roots,
+    /// The same for former acknowledgements after what is complete, by the sets of removals they were
+    /// about: what was taken over between that one and the next.
+    pub(in crate::ipam) older_roots: BTreeMap<ViewId, Roots>,
+    /// What waits for the judgement of the pending acknowledgement. Nothing if there is none.
+    pub(in crate::ipam) rest: Rest,
     /// All owners ever heard of, in the own ring.
     pub(super) known: BTreeSet<PeerName>,
     /// The word by which this node itself is out.
@@ -46,13 +50,19 @@ pub(in crate::ipam) struct Removals {
 
 impl Removals {
     pub(in crate::ipam) fn restored(saved: SavedRemovals) -> Self {
-        let mut roots = [Roots::default(), Roots::default()];
-        for (roots, saved) in roots.iter_mut().zip([saved.foreign, saved.older_foreign]) {
-            for (start, end, root) in saved {
-                roots.insert(start, end, PeerName::from_bytes(root));
-            }
+        let mut roots = Roots::default();
+        for (start, end, root) in saved.foreign {
+            roots.insert(start, end, PeerName::from_bytes(root));
         }
-        let [roots, older_roots] = roots;
+        let mut older_roots: BTreeMap<ViewId, Roots> = BTreeMap::new();
+        for (set, (start, end, root)) in saved.older_foreign {
+            older_roots.entry(set).or_default().insert(start, end, PeerName::from_bytes(root));
+        }
+        let resting = saved.resting.into_iter();
+        let rest = Rest {
+            spans: resting.map(|(span, root)| (span, PeerName::from_bytes(root))).collect(),
+            grants: saved.resting_grants,
+        };
         Self {
             removed: by_name(saved.removed),
             publish_pending: saved.pending.is_some(),
@@ -61,6 +71,7 @@ impl Removals {
             pending: saved.pending,
             roots,
             older_roots,
+            rest,
             known: saved.known.into_iter().map(PeerName::from_bytes).collect(),
             out: saved.out,
             stale: true,
@@ -74,7 +85,13 @@ impl Removals {
             done: self.done.clone(),
             pending: self.pending.clone(),
             foreign: list(&self.roots),
-            older_foreign: list(&self.older_roots),
+            older_foreign: self
+                .older_roots
+                .iter()
+                .flat_map(|(set, roots)| list(roots).into_iter().map(|entry| (*set, entry)))
+                .collect(),
+            resting: self.rest.spans.iter().map(|(span, root)| (*span, *root.as_bytes())).collect(),
+            resting_grants: self.rest.grants.clone(),
             known: self.known.iter().map(|name| *name.as_bytes()).collect(),
             out: self.out.clone(),
         }
@@ -105,6 +122,33 @@ impl Removals {
     pub(in crate::ipam) fn is_done(&self, name: PeerName) -> bool {
         let removed = self.done.as_ref().map(|done| done.removed.as_slice()).unwrap_or_default();
         removed.binary_search_by(|tombstone| tombstone.name.cmp(name.as_bytes())).is_ok()
+    }
+
+    /// The roots of what this node has under the acknowledgements of exactly `removed`.
+    pub(super) fn roots_under(&self, removed: &[Tombstone]) -> Roots {
+        if self.is_about(removed) {
+            return self.roots.clone();
+        }
+        self.older_roots.get(&set_name(removed)).cloned().unwrap_or_default()
+    }
+
+    /// Whether the pending acknowledgement is about exactly `removed`.
+    pub(super) fn is_about(&self, removed: &[Tombstone]) -> bool {
+        let name = |ack: &Ack| set_name(&ack.removed);
+        self.pending.as_ref().is_some_and(|ack| name(ack) == set_name(removed))
+    }
+
+    /// Forgets whence `start` to `end` came: it is given away, or void.
+    pub(in crate::ipam) fn forget_roots(&mut self, start: u128, end: u128) {
+        self.roots.remove(start, end);
+        self.older_roots.values_mut().for_each(|roots| roots.remove(start, end));
+    }
+
+    /// Forgets whence everything came.
+    pub(in crate::ipam) fn clear_roots(&mut self) {
+        self.roots.clear();
+        self.older_roots.clear();
+        self.rest.clear();
     }
 
     pub(in crate::ipam) fn is_pending(&self) -> bool {
@@ -185,6 +229,14 @@ impl Removals {
 
 fn list(roots: &Roots) -> Vec<(u128, u128, RawName)> {
     roots.iter().map(|(start, end, root)| (start, end, *root.as_bytes())).collect()
+}
+
+/// The name of a set of removals, whoever asked for them; `removed` is sorted by name.
+pub(super) fn set_name(removed: &[Tombstone]) -> ViewId {
+    let mut hash = Sha256::new();
+    hash.update(b"weft set ");
+    removed.iter().for_each(|tombstone| hash.update(tombstone.name));
+    verdict::cut(&hash.finalize())
 }
 
 pub(super) fn by_name(tombstones: Vec<Tombstone>) -> BTreeMap<PeerName, Tombstone> {
