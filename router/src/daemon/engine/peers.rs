@@ -211,6 +211,13 @@ impl Engine {
 
     fn judge(&mut self, new: &LinkInfo, now: Time) -> Verdict {
         if self.conducts.is_barred(new.peer) {
+            if let Some(endpoint) = &new.dialled {
+                let error = DialError {
+                    text: "it breaks connections, and is not let in for a while".to_owned(),
+                    retry: Retry::Slow,
+                };
+                self.connector.handle_dial_failed(endpoint, error, now);
+            }
             return Verdict::Decline(close_code::PROTOCOL);
         }
         match self.peers.link_to(new.peer) {

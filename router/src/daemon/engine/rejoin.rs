@@ -2,8 +2,9 @@
 //!
 //! A node that was only ever dialled has no targets. So that it need not wait until somebody
 //! notices its restart and dials again, it keeps where it saw its peers last, and dials them at its
-//! start. Once it is connected, gossip knows better and what was saved is forgotten. A peer that is
-//! lost while the node runs is dialled where it was last, since nobody else may know where it is.
+//! start, each until it is found or removed from the ring: the first one found need not know of the
+//! others. A peer that is lost while the node runs is dialled where it was last, since nobody else may
+//! know where it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ const MAX_SAVED: usize = 64;
 /// What is needed to come back.
 #[derive(Debug)]
 pub(super) struct Rejoin {
-    /// From before the restart; empty once connected.
+    /// From before the restart, and not found since. Invariant: at most [`MAX_SAVED`].
     before: BTreeMap<PeerName, BTreeSet<SocketAddr>>,
     /// Where peers were that have been lost since. Invariant: at most [`MAX_SAVED`].
     lost: BTreeMap<PeerName, SocketAddr>,
@@ -34,14 +35,15 @@ impl Rejoin {
         // A name that does not parse was not written by us; the others are still of use.
         let before = saved
             .iter()
+            .take(MAX_SAVED)
             .filter_map(|(name, addresses)| Some((name.parse().ok()?, addresses.clone())))
             .collect();
         Self { before, lost: BTreeMap::new(), saved }
     }
 
-    /// The data path to a peer stands: this node is back, and so is the peer.
+    /// The data path to a peer stands: it is back.
     pub(super) fn found(&mut self, peer: PeerName) {
-        self.before.clear();
+        self.before.remove(&peer);
         self.lost.remove(&peer);
     }
 
@@ -62,6 +64,8 @@ impl Engine {
             .take(MAX_SAVED)
             .map(|(name, addresses)| (name.to_string(), addresses.clone()))
             .collect();
+        let gone: BTreeSet<PeerName> = self.node.removals().iter().map(|it| it.name).collect();
+        self.rejoin.before.retain(|name, _| !gone.contains(name));
         for (name, addresses) in &self.rejoin.before {
             candidates.entry(*name).or_default().extend(addresses);
         }

@@ -10,6 +10,7 @@ mod roaming;
 mod saving;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use weft_api::attach::AttachmentQuery;
@@ -419,6 +420,48 @@ fn lost_peer_is_dialled_where_it_was() {
     }
     let address = "192.0.2.1:6783".parse().unwrap();
     assert!(dialled.contains(&Endpoint::Address(address, identity(2).name())), "{dialled:?}");
+}
+
+/// Where the endpoints that are dialled from one moment to another lead.
+fn dials(engine: &mut Engine, from: u64, until: u64) -> Vec<Endpoint> {
+    let mut dialled = Vec::new();
+    for second in from..until {
+        engine.handle_timeout(at(second));
+        for output in drain(engine, &mut BTreeMap::new(), at(second)) {
+            if let Output::Dial(endpoint) = output {
+                dialled.push(endpoint);
+            }
+        }
+    }
+    dialled
+}
+
+#[test]
+fn a_remembered_peer_is_dialled_though_another_was_found() {
+    let address = |n: u8| SocketAddr::from(([192, 0, 2, n], 6783));
+    let saved = [2, 3].map(|n| (identity(n).name().to_string(), BTreeSet::from([address(n)])));
+    let restored = Restored { peers: SavedPeers::from(saved), ..Restored::default() };
+    let mut engine = founder(1, restored);
+    engine.handle_admitted(&link(1, 2, false, 5, 1), at(0));
+    confirm(&mut engine, &mut BTreeMap::new(), 2, at(0));
+    let dialled = dials(&mut engine, 1, 10);
+    assert!(dialled.contains(&Endpoint::Address(address(3), identity(3).name())), "{dialled:?}");
+}
+
+#[test]
+fn a_dial_to_one_who_is_not_let_in_is_tried_again() {
+    let mut engine = founder(1, Restored::default());
+    engine.handle_admitted(&link(1, 2, false, 5, 1), at(0));
+    for _ in 0..100 {
+        engine.handle_fault(1, Fault::Frame, "why", at(0));
+    }
+    engine.handle_closed(1, "it broke a frame", at(0));
+    let dialled = dials(&mut engine, 0, 10);
+    let again = Endpoint::Address(link(1, 2, true, 5, 2).address, identity(2).name());
+    assert!(dialled.contains(&again), "{dialled:?}");
+    let refused = engine.handle_admitted(&link(2, 2, true, 5, 2), at(10));
+    assert_eq!(refused, Verdict::Decline(close_code::PROTOCOL));
+    assert!(dials(&mut engine, 10, 120).contains(&again), "never again");
 }
 
 #[test]
