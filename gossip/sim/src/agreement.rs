@@ -36,6 +36,9 @@ pub(crate) fn reached(hosts: &[Host]) -> Result<(), String> {
         if daemon.node.leaving().is_some() {
             return Err(format!("h{index} still leaves"));
         }
+        if let Some(kept) = daemon.node.ipam().kept().first() {
+            return Err(format!("h{index} keeps {:?} of another ring", kept.addresses));
+        }
         let routes = daemon.node.routes();
         let (covered, size) = (check::disjoint(&routes, &host.ranges)?, check::size(&host.ranges));
         if covered != size {

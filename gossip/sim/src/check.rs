@@ -6,19 +6,41 @@ use std::{
 };
 
 use ipnet::IpNet;
-use weft_gossip::ipam::{Route, Space, ViewId};
+use weft_gossip::ipam::{RingId, Route, Space, ViewId};
 
 use crate::host::{Host, Seen};
 
+/// What is known of a history so far, for the checks.
+pub(crate) struct SoFar<'a> {
+    /// Whether somebody was removed.
+    pub(crate) removed: bool,
+    /// Whether two rings were founded.
+    pub(crate) apart: bool,
+    /// Whether the whole range was covered once.
+    pub(crate) whole: &'a mut bool,
+    /// Addresses that were in use in two rings at once.
+    pub(crate) clashed: &'a mut BTreeSet<IpAddr>,
+}
+
 /// No address is in use by two Pods: anywhere, daemons that do not run included, or, once somebody was
-/// `removed`, on two nodes of the same state of removals, or that hold each other's records.
-pub(crate) fn unique(hosts: &[Host], removed: bool) -> Result<(), String> {
+/// `removed`, on two nodes of the same state of removals, or that hold each other's records. What is in use
+/// in two rings, or was brought into one, is noted as a clash.
+pub(crate) fn unique(
+    hosts: &[Host],
+    removed: bool,
+    apart: bool,
+    clashed: &mut BTreeSet<IpAddr>,
+) -> Result<(), String> {
     let mut used: BTreeMap<IpAddr, Vec<(usize, &str)>> = BTreeMap::new();
     for (index, host) in hosts.iter().enumerate() {
         for (key, addresses) in &host.pods {
             for &address in addresses {
                 let users = used.entry(address).or_default();
                 for &(other, other_key) in &*users {
+                    if apart && hosts.get(other).is_some_and(|it| excused(host, it, address)) {
+                        clashed.insert(address);
+                        continue;
+                    }
                     let why = match hosts.get(other) {
                         Some(_) if !removed => "and nobody was removed",
                         Some(peer) if index == other || same_view(host, peer) => {
@@ -38,6 +60,16 @@ pub(crate) fn unique(hosts: &[Host], removed: bool) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether these are in two rings, or one of them brought the address from another ring.
+fn excused(one: &Host, other: &Host, address: IpAddr) -> bool {
+    let (Some(a), Some(b)) = (one.space(), other.space()) else { return false };
+    let keeps = |space: &Space| {
+        let at = number(address);
+        space.kept.iter().any(|(start, end)| (*start..=*end).contains(&at))
+    };
+    a.ring != b.ring || keeps(a) || keeps(b)
 }
 
 fn seen(host: &Host) -> Option<&Seen> {
@@ -80,15 +112,18 @@ pub(crate) fn promises(index: usize, host: &Host) -> Result<(), String> {
 
 /// No address is owned by two daemons that run and are in the same state of removals.
 pub(crate) fn ownership(hosts: &[Host]) -> Result<(), String> {
-    let mut owned: Vec<(ViewId, u128, u128, usize)> = Vec::new();
+    let mut owned: Vec<(RingId, ViewId, u128, u128, usize)> = Vec::new();
     for (index, host) in hosts.iter().enumerate() {
         let Some(Seen { space, .. }) = seen(host) else { continue };
-        owned.extend(space.owned.iter().map(|span| (space.view, span.start, span.end, index)));
+        let spans = space.owned.iter();
+        owned.extend(spans.map(|span| (space.ring, space.view, span.start, span.end, index)));
     }
     owned.sort_unstable();
     for pair in owned.windows(2) {
-        let [(view, _, end, a), (other_view, start, _, b)] = pair else { continue };
-        if view == other_view && end >= start {
+        let [(ring, view, _, end, a), (other_ring, other_view, start, _, b)] = pair else {
+            continue;
+        };
+        if ring == other_ring && view == other_view && end >= start {
             return Err(format!("h{a} and h{b} own {start:x}"));
         }
     }
@@ -102,10 +137,12 @@ pub(crate) fn cover(hosts: &[Host]) -> Result<u128, String> {
     let former = hosts.iter().flat_map(|host| &host.former).map(|(name, space)| (*name, space));
     let spaces: BTreeMap<[u8; 32], &Space> =
         now.chain(former).map(|(name, space)| (*name.as_bytes(), space)).collect();
-    let mut held: Vec<(u128, u128, String)> = Vec::new();
+    let mut held: Vec<(RingId, u128, u128, String)> = Vec::new();
     for (index, host) in hosts.iter().enumerate() {
         let Some(space) = host.space() else { continue };
-        held.extend(space.owned.iter().map(|span| (span.start, span.end, format!("h{index}"))));
+        let ring = space.ring;
+        let spans = space.owned.iter();
+        held.extend(spans.map(|span| (ring, span.start, span.end, format!("h{index}"))));
         for grant in &space.grants {
             let taken = spaces.get(&grant.to).map_or(0, |to| {
                 let me = *host.name().as_bytes();
@@ -113,18 +150,18 @@ pub(crate) fn cover(hosts: &[Host]) -> Result<u128, String> {
             });
             if grant.number > taken {
                 let way = format!("grant {} of h{index}", grant.number);
-                held.push((grant.span.start, grant.span.end, way));
+                held.push((ring, grant.span.start, grant.span.end, way));
             }
         }
     }
     held.sort_unstable();
     for pair in held.windows(2) {
-        let [(_, end, a), (start, _, b)] = pair else { continue };
-        if end >= start {
+        let [(ring, _, end, a), (other, start, _, b)] = pair else { continue };
+        if ring == other && end >= start {
             return Err(format!("{a} and {b} both hold {start:x}"));
         }
     }
-    Ok(held.iter().map(|(start, end, _)| end - start + 1).sum())
+    Ok(held.iter().map(|(_, start, end, _)| end - start + 1).sum())
 }
 
 /// The ring as one node sees it gives no address to two. If the node holds the newest records of all
@@ -209,27 +246,27 @@ fn number(ip: IpAddr) -> u128 {
     }
 }
 
-/// The hosts of these numbers have changed: checks all that an event can break. `whole` is whether the
-/// whole range was covered once, and is brought up to date.
+/// The hosts of these numbers have changed: checks all that an event can break, and brings up to date
+/// what is known so far.
 pub(crate) fn all(
     hosts: &mut [Host],
     changed: &BTreeSet<usize>,
-    removed: bool,
-    whole: &mut bool,
+    so_far: SoFar<'_>,
 ) -> Result<(), String> {
+    let SoFar { removed, apart, whole, clashed } = so_far;
     for index in changed {
         if let Some(host) = hosts.get_mut(*index) {
             host.look();
         }
     }
     let hosts = &*hosts;
-    unique(hosts, removed)?;
+    unique(hosts, removed, apart, clashed)?;
     ownership(hosts)?;
     let mut covered = 0;
     if !removed {
         covered = cover(hosts)?;
         let full = hosts.first().map_or(0, |host| size(&host.ranges));
-        if *whole && covered != full {
+        if *whole && !apart && covered != full {
             return Err(format!("{covered} of {full} addresses are held, and nobody was removed"));
         }
         // A share that was claimed and is on no disk yet can still be lost, and is claimed again.
@@ -238,7 +275,7 @@ pub(crate) fn all(
     for index in changed {
         if let Some(host) = hosts.get(*index) {
             promises(*index, host)?;
-            view(*index, hosts, removed, covered)?;
+            view(*index, hosts, removed || apart, covered)?;
         }
     }
     Ok(())

@@ -20,6 +20,9 @@ use crate::CrashPoint;
 /// How long freed addresses rest.
 pub(crate) const COOL_DOWN: Duration = Duration::from_secs(3);
 
+/// Where nodes are.
+pub(crate) type Places = BTreeMap<PeerName, BTreeSet<SocketAddr>>;
+
 /// What is on a disk.
 #[derive(Clone)]
 pub(crate) struct Disk {
@@ -55,6 +58,8 @@ pub(crate) struct Host {
     pub(crate) address: SocketAddr,
     /// Where its operator told it to connect.
     pub(crate) targets: BTreeSet<String>,
+    /// Where its daemon saw the others last, as on its disk.
+    pub(crate) remembered: Places,
     pub(crate) init: Init,
     pub(crate) ranges: Vec<IpNet>,
     /// What survives a crash: the writes that were finished.
@@ -84,6 +89,8 @@ pub(crate) struct Host {
 pub(crate) struct Daemon {
     pub(crate) node: Node,
     pub(crate) connector: Connector,
+    /// Where those were that it knew before its start, or lost since, and has not found again.
+    pub(crate) missed: Places,
     /// For each link the generation of it.
     pub(crate) links: BTreeMap<PeerName, u64>,
     /// Requests without an outcome.
@@ -123,6 +130,7 @@ impl Host {
             identity: Arc::new(identity(index, seed, 0)),
             address: address(index),
             targets: BTreeSet::new(),
+            remembered: Places::new(),
             init: Init::Observer,
             ranges,
             disk: None,
@@ -165,6 +173,12 @@ impl Host {
         self.stays() && self.daemon.as_ref().is_some_and(left)
     }
 
+    /// Whom it removes.
+    pub(crate) fn removes(&self) -> Vec<PeerName> {
+        let removals = self.daemon.as_ref().map(|daemon| daemon.node.removals());
+        removals.into_iter().flatten().map(|removal| removal.name).collect()
+    }
+
     /// What it says of its space, or what its disk says while it does not run.
     pub(crate) fn space(&self) -> Option<&Space> {
         match (&self.daemon, &self.seen) {
@@ -180,6 +194,23 @@ impl Host {
             .daemon
             .as_ref()
             .map(|daemon| Seen { space: daemon.space(), records: daemon.node.fingerprints() });
+    }
+
+    /// Tells the connection maker whom it can dial, as the daemon does.
+    pub(crate) fn update_candidates(&mut self, now: Time) {
+        let Some(daemon) = self.daemon.as_mut() else { return };
+        let mut candidates = daemon.node.candidates();
+        if !candidates.is_empty() {
+            self.remembered.clone_from(&candidates);
+        }
+        for removal in daemon.node.removals() {
+            daemon.missed.remove(&removal.name);
+        }
+        for (name, addresses) in &daemon.missed {
+            candidates.entry(*name).or_default().extend(addresses);
+        }
+        let time = daemon.time(now);
+        daemon.connector.handle_candidates(&candidates, time);
     }
 
     /// Starts the daemon from what is on the disk.
@@ -207,9 +238,12 @@ impl Host {
         let config = ConnectorConfig { name: self.name(), discovery: true, conn_limit: 0 };
         let mut connector = Connector::new(config, seed);
         connector.set_targets(self.targets.clone(), begin);
+        let missed = self.remembered.clone();
+        connector.handle_candidates(&missed, begin);
         self.daemon = Some(Daemon {
             node,
             connector,
+            missed,
             links: BTreeMap::new(),
             waiting: BTreeMap::new(),
             started: now,
@@ -232,6 +266,7 @@ impl Host {
         }
         self.identity = Arc::new(identity(index, seed, self.incarnation + 1));
         self.disk = None;
+        self.remembered.clear();
         self.seen = None;
         self.pods.clear();
         self.stopped.clear();

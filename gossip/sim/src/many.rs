@@ -38,6 +38,7 @@ impl Sum {
         total.rejoined += report.rejoined;
         total.leaves += report.leaves;
         total.left += report.left;
+        total.heals += report.heals;
         total.fenced += report.fenced;
         total.delivered += report.delivered;
         total.lost += report.lost;
@@ -69,7 +70,11 @@ impl fmt::Display for Sum {
             "{} deaths, {} removals, {} returns, {} rejoined, {} Pods fenced",
             total.deaths, total.removals, total.returns, total.rejoined, total.fenced
         )?;
-        writeln!(f, "{} told to leave, of whom {} handed all over", total.leaves, total.left)?;
+        writeln!(
+            f,
+            "{} told to leave, of whom {} handed all over; {} words that two rings are one",
+            total.leaves, total.left, total.heals
+        )?;
         write!(
             f,
             "{} checks of all invariants; healed clusters agreed after {:.1} s at the latest",

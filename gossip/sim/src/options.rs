@@ -79,7 +79,9 @@ pub struct Report {
     pub leaves: u64,
     /// Those that handed all over.
     pub left: u64,
-    /// Pods that lost their addresses to a removal.
+    /// Words of operators that two rings are to be one.
+    pub heals: u64,
+    /// Pods that lost their addresses to a removal, or to a Pod of another ring.
     pub fenced: u64,
     /// Messages that arrived.
     pub delivered: u64,

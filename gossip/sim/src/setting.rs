@@ -31,6 +31,8 @@ pub(crate) enum Bootstrap {
     Few(usize),
     /// The first few are seeds, the others are observers.
     Seeds(usize),
+    /// The first two found a ring each, apart from each other; the others are observers.
+    Apart,
 }
 
 /// How bad the network and the disks of this history are, per mille.
@@ -66,12 +68,13 @@ impl Setting {
         let removals = rng.next_u64().is_multiple_of(2);
         let removals = options.removals.unwrap_or(removals);
         let few = 1 + below(rng, nodes.min(5));
-        let bootstrap = match rng.next_u64() % 6 {
+        let bootstrap = match rng.next_u64() % 7 {
             0 => Bootstrap::Founder,
             1 => Bootstrap::Tentative,
             2 => Bootstrap::Auto,
             3 => Bootstrap::Consensus,
             4 => Bootstrap::Few(few),
+            5 => Bootstrap::Apart,
             _ => Bootstrap::Seeds(few),
         };
         let (ranges, room) = match rng.next_u64() % 6 {
@@ -118,8 +121,21 @@ impl Setting {
                 let seeds = Init::Seed(names.iter().take(few).copied().collect());
                 if index < few { seeds } else { Init::Observer }
             }
-            Bootstrap::Founder | Bootstrap::Tentative | Bootstrap::Few(_) => Init::Observer,
+            Bootstrap::Apart if index < 2 => Init::Founder,
+            Bootstrap::Founder | Bootstrap::Tentative | Bootstrap::Few(_) | Bootstrap::Apart => {
+                Init::Observer
+            }
         }
+    }
+
+    /// Whether two rings are founded.
+    pub(crate) fn apart(&self) -> bool {
+        self.bootstrap == Bootstrap::Apart
+    }
+
+    /// On which side of a partition the node `index` is in the beginning.
+    pub(crate) fn side(&self, index: usize) -> u8 {
+        u8::from(self.apart() && index % 2 == 1)
     }
 
     /// Where the node `index` is told to connect.
@@ -127,7 +143,8 @@ impl Setting {
         // Without targets, `auto` makes a ring alone: the others call it.
         let alone = self.bootstrap == Bootstrap::Tentative && index == 0;
         // Who votes among all is told of all.
-        let all = !self.chain || matches!(self.bootstrap, Bootstrap::Auto | Bootstrap::Consensus);
+        let all = !self.chain
+            || matches!(self.bootstrap, Bootstrap::Auto | Bootstrap::Consensus | Bootstrap::Apart);
         let told = |other: &usize| *other != index && !alone && (all || other + 1 == index);
         (0..self.nodes).filter(told).map(|other| host::address(other).to_string()).collect()
     }

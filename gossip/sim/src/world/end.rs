@@ -54,6 +54,7 @@ impl World {
             self.pass(self.now + Duration::from_millis(500))?;
             self.see_off();
             self.bury_the_dead()?;
+            self.heal_rings()?;
             match agreement::reached(&self.hosts) {
                 Ok(()) => return Ok(()),
                 Err(missing) if self.now > deadline => {

@@ -27,6 +27,7 @@ impl World {
             60..67 => self.crash(host),
             67..75 => self.partition(),
             75..82 => self.reunite(),
+            84..87 if self.setting.apart() => self.heal_word(host),
             82..87 => self.reset_link(),
             87..88 => self.step_clock(host),
             88..90 => self.leave(host),

@@ -1,13 +1,20 @@
 //! Nodes that leave: they hand their space over, and then are gone or begin anew.
 
+use std::collections::BTreeSet;
+
+use weft_crypto::PeerName;
+
 use super::{World, ends};
-use crate::host::Host;
+use crate::host::{self, Host};
 
 impl World {
     /// The operator of a node stops its Pods and lets it leave, if others own space.
     pub(super) fn leave(&mut self, host: usize) {
+        let removed: BTreeSet<PeerName> =
+            self.hosts.get(host).into_iter().flat_map(Host::removes).collect();
         let others = self.hosts.iter().enumerate().filter(|(index, _)| *index != host);
-        let others = others.filter(|(_, other)| other.serves()).count();
+        let others =
+            others.filter(|(_, other)| other.serves() && !removed.contains(&other.name())).count();
         if others < 2 || !self.hosts.get(host).is_some_and(Host::serves) {
             return;
         }
@@ -58,9 +65,13 @@ impl World {
     /// A machine whose daemon does not run gets a new identity, and joins; it does not found.
     pub(super) fn begin_anew(&mut self, host: usize) {
         let seed = self.options.seed;
+        let others = (0..self.hosts.len()).filter(|other| *other != host);
+        let others = others.map(|other| host::address(other).to_string()).collect();
         let Some(machine) = self.hosts.get_mut(host) else { return };
         machine.forget(host, seed);
         machine.init = weft_gossip::ipam::Init::Observer;
+        // In a chain the one that it was told of may be gone.
+        machine.targets = others;
         for peer in 0..self.hosts.len() {
             self.links.remove(&ends(host, peer));
         }

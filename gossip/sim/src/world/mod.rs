@@ -7,11 +7,13 @@ mod leave;
 mod net;
 mod pods;
 mod removal;
+mod rings;
 mod time;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -21,7 +23,12 @@ use rand_core::{Rng, SeedableRng};
 use weft_crypto::PeerName;
 use weft_gossip::{Endpoint, Event, Time};
 
-use crate::{Failure, Options, Report, check, host::Host, setting::Setting};
+use crate::{
+    Failure, Options, Report,
+    check::{self, SoFar},
+    host::Host,
+    setting::Setting,
+};
 
 /// Events of the past that a failure shows.
 const TRACE: usize = 60;
@@ -62,6 +69,8 @@ pub(crate) struct World {
     changed: BTreeSet<usize>,
     /// Whether the ring was complete once.
     whole: bool,
+    /// Addresses that were in use in two rings at once.
+    clashed: BTreeSet<IpAddr>,
     /// Identities whose disk is gone.
     ghosts: BTreeSet<PeerName>,
     digest: DefaultHasher,
@@ -80,7 +89,7 @@ impl World {
             host.targets = setting.targets(index);
         }
         let mut world = Self {
-            side: vec![0; setting.nodes],
+            side: (0..setting.nodes).map(|index| setting.side(index)).collect(),
             timeouts: vec![None; setting.nodes],
             report: Report { setting: setting.to_string(), ..Report::default() },
             options,
@@ -98,6 +107,7 @@ impl World {
             trace: VecDeque::new(),
             changed: BTreeSet::new(),
             whole: false,
+            clashed: BTreeSet::new(),
             ghosts: BTreeSet::new(),
             digest: DefaultHasher::new(),
         };
@@ -153,7 +163,13 @@ impl World {
             return Ok(());
         }
         self.report.checks += 1;
-        check::all(&mut self.hosts, &changed, self.report.removals > 0, &mut self.whole)
+        let so_far = SoFar {
+            removed: self.report.removals > 0,
+            apart: self.setting.apart(),
+            whole: &mut self.whole,
+            clashed: &mut self.clashed,
+        };
+        check::all(&mut self.hosts, &changed, so_far)
     }
 
     /// Takes out what a daemon has to say, in the order of its contract.
@@ -196,21 +212,26 @@ impl World {
         let Some(machine) = self.hosts.get_mut(host) else { return Ok(()) };
         let Some(daemon) = machine.daemon.as_mut() else { return Ok(()) };
         match event {
-            Event::MembersChanged => {
-                let time = daemon.time(self.now);
-                daemon.connector.handle_candidates(&daemon.node.candidates(), time);
-            }
+            Event::MembersChanged => machine.update_candidates(self.now),
             Event::RoutesChanged
             | Event::ObjectsChanged
             | Event::ObjectsWritten(_)
             | Event::PodsChanged => {}
             Event::Fenced { key, addresses } => {
-                if self.report.removals == 0 {
-                    return Err(format!("h{host} fences {key}, and nobody was removed"));
+                let clash = addresses.iter().any(|net| self.clashed.contains(&net.addr()));
+                if self.report.removals == 0 && !clash {
+                    return Err(format!(
+                        "h{host} fences {key}, nobody was removed, and nobody else used {addresses:?}"
+                    ));
                 }
                 machine.pods.remove(&key);
                 self.report.fenced += 1;
                 self.note(|| format!("h{host}: {key} loses {addresses:?}"));
+            }
+            Event::Warning(text)
+                if self.setting.apart() && text.contains("that this node moved to") =>
+            {
+                self.note(|| format!("h{host} warns: {text}"));
             }
             Event::Warning(text) => return Err(format!("h{host} warns: {text}")),
             Event::Allocated { id, result } => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use weft_gossip::{DialError, Endpoint, LinkState, Retry, Transmit};
 
 use super::{Happening, World, ends};
+use crate::host;
 
 impl World {
     pub(super) fn transmit(&mut self, from: usize, transmit: Transmit) {
@@ -113,6 +114,7 @@ impl World {
             };
             let time = daemon.time(now);
             daemon.links.insert(name, generation);
+            daemon.missed.remove(&name);
             let target = match endpoint {
                 Endpoint::Target(text) if outbound => Some(text.as_str()),
                 Endpoint::Target(_) | Endpoint::Address(..) => None,
@@ -158,6 +160,11 @@ impl World {
             daemon.links.remove(&name);
             daemon.node.handle_disconnected(name, time);
             daemon.connector.handle_disconnected(name, time);
+            let address = host::address(peer);
+            daemon.missed.entry(name).or_default().insert(address);
+            if let Some(machine) = self.hosts.get_mut(host) {
+                machine.update_candidates(now);
+            }
             self.note(|| format!("h{host}: lost h{peer}"));
         }
         self.drain(host)

@@ -127,14 +127,20 @@ impl World {
         }
     }
 
+    /// What the clock of a host says.
+    pub(super) fn time_of_day(&self, host: usize) -> u64 {
+        let passed = i64::try_from(self.now.since_start().as_secs()).unwrap_or(0);
+        let error = self.hosts.get(host).map_or(0, |host| host.clock_error);
+        u64::try_from(EPOCH + passed + error).unwrap_or(0)
+    }
+
     /// Somebody asks on a host to remove a node. Answers whether that was taken on.
     pub(super) fn remove_name(&mut self, on: usize, name: PeerName, force: bool) -> bool {
         let now = self.now;
+        let at = self.time_of_day(on);
         let Some(machine) = self.hosts.get_mut(on) else { return false };
         let Some(daemon) = machine.daemon.as_mut() else { return false };
         let time = daemon.time(now);
-        let passed = i64::try_from(now.since_start().as_secs()).unwrap_or(0);
-        let at = u64::try_from(EPOCH + passed + machine.clock_error).unwrap_or(0);
         let done = daemon.node.remove(name, force, at, time).is_ok();
         if done {
             self.report.removals += 1;

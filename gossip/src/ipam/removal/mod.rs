@@ -46,6 +46,9 @@ impl Ipam {
         if self.own.ring == NO_RING {
             return Err(RemoveError::NoRing);
         }
+        if force && self.own.leaving {
+            return Err(RemoveError::Leaving);
+        }
         self.bury(name, false, at)?;
         self.settle(now);
         if force {

@@ -97,6 +97,20 @@ fn who_is_alone_leaves_at_once() {
 }
 
 #[test]
+fn who_leaves_removes_nobody_by_force() {
+    let mut world = World::founded(3, &["10.32.0.0/24"]);
+    world.mingle();
+    let pod = world.ask(1, "pod");
+    assert!(world.answer(1, pod).is_some());
+    leave(&mut world, 1);
+    world.mingle_among(&[1]);
+    let now = world.now;
+    let forced = world.hosts[1].ipam.remove(name(2), true, 7, now);
+    assert_eq!(forced, Err(RemoveError::Leaving));
+    assert_eq!(world.hosts[1].ipam.remove(name(2), false, 7, now), Ok(()));
+}
+
+#[test]
 fn two_who_leave_at_once_do_not_pass_space_back_and_forth() {
     let mut world = World::founded(3, &["10.32.0.0/24"]);
     world.mingle();

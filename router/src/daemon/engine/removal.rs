@@ -239,6 +239,6 @@ fn code_of(error: RemoveError) -> ErrorCode {
     match error {
         RemoveError::Myself => ErrorCode::Invalid,
         RemoveError::NoRing => ErrorCode::NotReady,
-        RemoveError::Out | RemoveError::TooMany(_) => ErrorCode::Conflict,
+        RemoveError::Out | RemoveError::Leaving | RemoveError::TooMany(_) => ErrorCode::Conflict,
     }
 }
