@@ -49,11 +49,14 @@ impl Ipam {
         if self.own.ring == NO_RING { self.own.joins } else { self.own.ring }
     }
 
-    /// Whether a node that was part of this node's ring gave up all it had of it, for ever: it left, or
-    /// it moved to another ring, from which there is no way back.
+    /// Whether a node has nothing of this node's ring, and never will have: it left, or it moved to another
+    /// ring, or it is in one from which no move leads here.
     pub(super) fn gave_up(&self, space: &Space) -> bool {
         let ring = self.own.ring;
-        space.left || (space.ring != ring && space.heals.iter().any(|heal| heal.from == ring))
+        let at = if space.ring == NO_RING { space.joins } else { space.ring };
+        let below = at != NO_RING && at < ring && !space.tentative;
+        let moved = space.ring != ring && space.heals.iter().any(|heal| heal.from == ring);
+        space.left || below || moved
     }
 
     /// Makes `heal` part of the own record, unless one of these rings is.

@@ -9,8 +9,9 @@ use super::{
     limits::{MANY_OWNED, MAX_GRANTERS},
     named::is_free,
     removal::same_view,
+    validate::NO_RING,
     view::taken_from,
-    wire::{Space, Span},
+    wire::{Grant, Space, Span},
 };
 
 impl Ipam {
@@ -130,23 +131,27 @@ impl Ipam {
         NonZeroUsize::new(MANY_OWNED.saturating_sub(owned + sent))
     }
 
-    /// Takes back what was granted to one who left without taking it over, and never will.
+    /// Takes back what was granted to one who left, or is in another ring, without taking it over, and
+    /// never will.
     pub(super) fn take_back(&mut self, receiver: PeerName, space: &Space) {
-        if !space.left || self.removals.is_removed(receiver) || self.own.left {
+        let gone = self.own.ring != NO_RING && self.gave_up(space);
+        if !gone || self.removals.is_removed(receiver) || self.own.left {
             return;
         }
-        let (back, rest) = std::mem::take(&mut self.own.grants)
+        let taken = taken_from(space, self.config.name);
+        let (back, rest): (Vec<Grant>, Vec<Grant>) = std::mem::take(&mut self.own.grants)
             .into_iter()
             .partition(|grant| grant.to == *receiver.as_bytes());
         self.own.grants = rest;
-        for grant in back {
+        self.touched |= !back.is_empty();
+        // What it took over it passed on, or gave up with its part of this ring.
+        for grant in back.into_iter().filter(|grant| grant.number > taken) {
             let Span { start, end, version } = grant.span;
             self.own.owned.insert(Span { start, end, version: version.saturating_add(1) });
             let root = PeerName::from_bytes(grant.root);
             if self.removals.is_pending() && root != self.config.name {
                 self.removals.roots.insert(start, end, root);
             }
-            self.touched = true;
         }
     }
 

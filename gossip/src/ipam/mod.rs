@@ -38,7 +38,7 @@ use weft_crypto::PeerName;
 
 use self::{
     consensus::Consensus, donate::Asking, local::Local, named::Named, removal::Removals,
-    request::Pending, restore::Own, ring::Segment, universe::Universe,
+    request::Pending, restore::Own, ring::Segment, universe::Universe, validate::NO_RING,
 };
 pub use self::{
     error::{AllocateError, Misbehaved, RestoreError},
@@ -317,6 +317,11 @@ impl Ipam {
 
     /// Tells which other nodes records can be exchanged with, directly or through others.
     pub fn handle_reachable(&mut self, reachable: &BTreeSet<PeerName>, now: Time) {
+        if self.own.ring == NO_RING && self.reachable != *reachable {
+            // It may look at another ring now.
+            self.stale = true;
+            self.removals.stale = true;
+        }
         self.reachable.clone_from(reachable);
         // Whoever was away may have learnt of a ring meanwhile.
         self.synced.retain(|name| reachable.contains(name));

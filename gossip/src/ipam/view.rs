@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Ipam {
-    /// The ring this node is in, or would join: of several the one with the lowest name, so that
-    /// newcomers agree.
+    /// The ring this node is in, or would join: the one of whose removals it went along with any; else of
+    /// several, of which it can reach a node, the one with the lowest name, so that newcomers agree.
     pub(super) fn ring_in_view(&self) -> Option<RingId> {
         if self.own.ring != NO_RING {
             return Some(self.own.ring);
@@ -22,7 +22,13 @@ impl Ipam {
         if self.own.joins != NO_RING {
             return Some(self.own.joins);
         }
-        self.spaces.values().map(|space| space.ring).filter(|ring| *ring != NO_RING).min()
+        if self.removals.ring != NO_RING {
+            return Some(self.removals.ring);
+        }
+        let rings = || self.spaces.iter().filter(|(_, space)| space.ring != NO_RING);
+        let near = rings().filter(|(name, _)| self.reachable.contains(*name));
+        let near = near.map(|(_, space)| space.ring).min();
+        near.or_else(|| rings().map(|(_, space)| space.ring).min())
     }
 
     /// Computes the map of owners anew.

@@ -228,6 +228,8 @@ pub struct SavedRemovals {
     pub known: Vec<RawName>,
     /// The word by which this node itself is out.
     pub out: Option<Tombstone>,
+    /// The ring that these are about; zero for none.
+    pub ring: RingId,
 }
 
 /// A ballot of the consensus about the founders: rounds first, names break ties.

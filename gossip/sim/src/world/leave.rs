@@ -55,18 +55,39 @@ impl World {
             self.crash(host);
             if anew {
                 self.begin_anew(host);
-            } else if let Some(machine) = self.hosts.get_mut(host) {
-                machine.dead = true;
-                machine.left = true;
+            } else {
+                if let Some(machine) = self.hosts.get_mut(host) {
+                    machine.dead = true;
+                    machine.left = true;
+                }
+                self.tell_of_all();
             }
         }
+    }
+
+    /// A link of a chain is gone: operators tell each node of all others.
+    fn tell_of_all(&mut self) {
+        let now = self.now;
+        for host in 0..self.hosts.len() {
+            let targets = self.others(host);
+            let Some(machine) = self.hosts.get_mut(host) else { continue };
+            machine.targets.clone_from(&targets);
+            if let Some(daemon) = machine.daemon.as_mut() {
+                let time = daemon.time(now);
+                daemon.connector.set_targets(targets, time);
+            }
+        }
+    }
+
+    fn others(&self, host: usize) -> BTreeSet<String> {
+        let others = (0..self.hosts.len()).filter(|other| *other != host);
+        others.map(|other| host::address(other).to_string()).collect()
     }
 
     /// A machine whose daemon does not run gets a new identity, and joins; it does not found.
     pub(super) fn begin_anew(&mut self, host: usize) {
         let seed = self.options.seed;
-        let others = (0..self.hosts.len()).filter(|other| *other != host);
-        let others = others.map(|other| host::address(other).to_string()).collect();
+        let others = self.others(host);
         let Some(machine) = self.hosts.get_mut(host) else { return };
         machine.forget(host, seed);
         machine.init = weft_gossip::ipam::Init::Observer;

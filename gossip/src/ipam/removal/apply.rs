@@ -79,6 +79,7 @@ impl Ipam {
             self.wants.remove(&name);
             self.served.remove(&name);
         }
+        self.removals.ring = view.ring;
         self.removals.done = Some(view);
         let complete = self.removals.removed.keys().all(|name| self.removals.is_done(*name));
         if !stands {
@@ -165,7 +166,7 @@ impl Ipam {
         good.sort_unstable_by_key(|grant| grant.number);
         for grant in good {
             let to = PeerName::from_bytes(grant.to);
-            let left = self.spaces.get(&to).is_some_and(|space| space.left);
+            let left = self.spaces.get(&to).is_some_and(|space| self.gave_up(space));
             if tombstones.contains_key(&to) || left {
                 // The receiver is gone and whatever it took over is void, or it never will take it
                 // over: the space comes back.

@@ -253,6 +253,7 @@ impl Ipam {
             known,
             space: Space { kept: Vec::new(), refused: Vec::new(), ..self.space() },
         };
+        self.removals.ring = self.ring_in_view().unwrap_or(NO_RING);
         self.removals.pending = Some(ack);
         self.removals.publish_pending = true;
         self.removals.stale = true;

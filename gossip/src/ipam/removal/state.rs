@@ -37,6 +37,8 @@ pub(in crate::ipam) struct Removals {
     pub(in crate::ipam) rest: Rest,
     /// All owners ever heard of, in the own ring.
     pub(super) known: BTreeSet<PeerName>,
+    /// The ring that these are about; none before the first. A node in no ring keeps to it.
+    pub(in crate::ipam) ring: RingId,
     /// The word by which this node itself is out.
     pub(super) out: Option<Tombstone>,
     /// The words of others: on what is pending, and on what is complete.
@@ -73,6 +75,7 @@ impl Removals {
             older_roots,
             rest,
             known: saved.known.into_iter().map(PeerName::from_bytes).collect(),
+            ring: saved.ring,
             out: saved.out,
             stale: true,
             ..Self::default()
@@ -94,6 +97,7 @@ impl Removals {
             resting_grants: self.rest.grants.clone(),
             known: self.known.iter().map(|name| *name.as_bytes()).collect(),
             out: self.out.clone(),
+            ring: self.ring,
         }
     }
 

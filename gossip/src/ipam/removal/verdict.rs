@@ -65,10 +65,10 @@ impl Excused<'_> {
         })
     }
 
-    /// The highest number of a grant of `granter` that one who left took over; `None` if `name` did not
-    /// leave.
+    /// The highest number of a grant of `granter` that one who gave up everything took over; `None` if
+    /// `name` did not.
     fn taken_by(&self, name: ShortName, granter: PeerName) -> Option<u64> {
-        let space = self.gone.get(&name).filter(|space| space.left)?;
+        let space = self.gone.get(&name)?;
         Some(taken_from(space, granter))
     }
 
