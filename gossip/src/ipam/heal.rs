@@ -76,9 +76,14 @@ impl Ipam {
 
     /// Goes along with words on this node's ring, and settles what it brought from its former one.
     pub(super) fn settle_heal(&mut self, now: Time) {
+        let before = self.my_ring();
         // Each move is to a ring with a lower name.
         while let Some(heal) = self.next_move() {
             self.move_to(heal);
+        }
+        if self.my_ring() != before {
+            // Somebody there may have taken this node for a newcomer before it moved.
+            self.take_over_late();
         }
         if !self.kept.is_empty() {
             self.hear_clashes(now);

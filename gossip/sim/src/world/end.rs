@@ -188,7 +188,12 @@ impl World {
             Some(daemon) => {
                 let removals: Vec<String> =
                     daemon.node.removals().iter().map(|it| daemon.node.label(it.name)).collect();
-                format!("h{index}: {}, removes {removals:?}", daemon.node.ipam_state())
+                let space = daemon.space();
+                let (name, [a, b, ..]) = (host.name().short(), space.ring);
+                format!(
+                    "h{index} ({name}, ring {a:02x}{b:02x}): {}, removes {removals:?}",
+                    daemon.node.ipam_state()
+                )
             }
             None => format!("h{index}: down"),
         };

@@ -132,6 +132,79 @@ fn what_does_not_clash_stays_and_what_does_is_named() {
     }
 }
 
+/// A newcomer that a node of each of two rings takes for its own: it is in the ring of `first`, which does
+/// not know yet that it took over, and the grant of `second` is still on its way.
+fn wanted_by_two_rings(first_is_lower: bool) -> (World, [usize; 2]) {
+    let mut world = World::new((0..3).map(|index| {
+        let init = if index < 2 { Init::Founder } else { Init::Auto };
+        config(index, &["10.32.0.0/24"], init, 1)
+    }));
+    let (low, high) = order(&world, [vec![0], vec![1]]);
+    let (first, second) = if first_is_lower { (low[0], high[0]) } else { (high[0], low[0]) };
+    let near = |world: &mut World, index: usize, other: usize| {
+        let other = BTreeSet::from([world.hosts[other].config.name]);
+        world.hosts[index].ipam.handle_reachable(&other, world.now);
+    };
+    for donor in [second, first] {
+        near(&mut world, 2, donor);
+        near(&mut world, donor, 2);
+        world.show(donor, 2);
+        world.show(2, donor);
+        if donor == second {
+            // It asks the other in the next moment, and forgets about this one.
+            world.crash(2);
+        }
+    }
+    let grants = |world: &World, index: usize| world.hosts[index].space.clone().unwrap().grants;
+    assert_eq!((grants(&world, first).len(), grants(&world, second).len()), (1, 1));
+    world.show(first, 2);
+    assert!(world.hosts[2].ipam.owned() > 0);
+    (world, [first, second])
+}
+
+#[test]
+fn what_was_granted_to_one_in_a_lower_ring_comes_back() {
+    let (mut world, [_, second]) = wanted_by_two_rings(true);
+    assert!(world.hosts[second].ipam.owned() < 256);
+    world.show(2, second);
+    assert_eq!(world.hosts[second].ipam.owned(), 256);
+    // It is no owner here, so nobody waits for its word.
+    world.hosts[second].ipam.remove(PeerName::from_bytes([9; 32]), false, 7, world.now).unwrap();
+    world.drain(second);
+    assert_eq!(world.hosts[second].ipam.removals()[0].waits_for, None);
+}
+
+#[test]
+fn who_moves_takes_over_what_was_granted_to_it_before() {
+    let (mut world, [first, second]) = wanted_by_two_rings(false);
+    world.show(second, 2);
+    let owned = |world: &World| world.hosts.iter().map(|host| host.ipam.owned()).sum::<u64>();
+    assert!(owned(&world) < 512, "what the other granted is still on its way");
+    heal(&mut world, first, second).unwrap_err();
+    world.mingle();
+    heal(&mut world, first, second).unwrap();
+    world.mingle();
+    check_one_ring(&world, 256);
+}
+
+#[test]
+fn a_newcomer_looks_at_a_ring_that_it_can_reach() {
+    let (mut world, sides) = two_rings([1, 1], &["10.32.0.0/24"]);
+    let (low, high) = order(&world, sides);
+    let mut newcomer = start(config(2, &["10.32.0.0/24"], Init::Auto, 1));
+    let now = world.now;
+    for index in [low[0], high[0]] {
+        let (name, space) = (world.hosts[index].config.name, world.hosts[index].space.clone());
+        newcomer.handle_space(name, space, now).unwrap();
+    }
+    newcomer.handle_reachable(&BTreeSet::from([world.hosts[high[0]].config.name]), now);
+    assert_eq!(newcomer.ring_in_view(), Some(world.hosts[high[0]].ipam.own.ring));
+    let all = world.hosts.iter().map(|host| host.config.name).collect();
+    newcomer.handle_reachable(&all, now);
+    assert_eq!(newcomer.ring_in_view(), Some(world.hosts[low[0]].ipam.own.ring));
+    world.drain(0);
+}
+
 #[test]
 fn a_node_that_was_away_moves_when_it_is_back() {
     let (mut world, sides) = two_rings([2, 3], &["10.32.0.0/24"]);
