@@ -51,7 +51,8 @@ impl Ipam {
             return Ok(());
         }
         let ring = if self.own.ring == NO_RING { self.own.joins } else { self.own.ring };
-        if ring != NO_RING && ring != space.ring {
+        let elsewhere = ring == NO_RING && self.removals.is_of_another(space.ring);
+        if elsewhere || (ring != NO_RING && ring != space.ring) {
             return Ok(());
         }
         let owned = self.own.owned.len() + self.removals.rest.spans();

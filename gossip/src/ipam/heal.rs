@@ -127,6 +127,7 @@ impl Ipam {
         self.founded = true;
         self.local.forget_outside(&self.own.owned);
         self.forget_removals();
+        self.removals.look_at(ring);
         self.take_back_want();
         self.touched = true;
         self.stale = true;

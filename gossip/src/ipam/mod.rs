@@ -47,9 +47,9 @@ pub use self::{
         OwnerView, Publish, RemovalView, RemoveError, Request, RequestId, Route, Waiting,
     },
     wire::{
-        Ack, Ballot, Founding, Grant, Heal, IpamChange, IpamSnapshot, Paxos, RangeWant, RawName,
-        RawRange, Refusal, RingId, SavedRemovals, ShortName, SnapshotV1, Space, Span, Tombstone,
-        View, ViewId, Want, Weight,
+        Ack, Ballot, Founding, Grant, Heal, IpamChange, IpamSnapshot, ParkedRemovals, Paxos,
+        RangeWant, RawName, RawRange, Refusal, RingId, SavedRemovals, ShortName, SnapshotV1, Space,
+        Span, Tombstone, View, ViewId, Want, Weight,
     },
 };
 use crate::Time;

@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Ipam {
-    /// The ring this node is in, or would join: the one of whose removals it went along with any; else of
-    /// several, of which it can reach a node, the one with the lowest name, so that newcomers agree.
+    /// The ring this node is in, or would join: of those of which it can reach a node the one with whose
+    /// removals it goes along, else the one with the lowest name, so that newcomers agree.
     pub(super) fn ring_in_view(&self) -> Option<RingId> {
         if self.own.ring != NO_RING {
             return Some(self.own.ring);
@@ -22,13 +22,13 @@ impl Ipam {
         if self.own.joins != NO_RING {
             return Some(self.own.joins);
         }
-        if self.removals.ring != NO_RING {
-            return Some(self.removals.ring);
-        }
-        let rings = || self.spaces.iter().filter(|(_, space)| space.ring != NO_RING);
-        let near = rings().filter(|(name, _)| self.reachable.contains(*name));
-        let near = near.map(|(_, space)| space.ring).min();
-        near.or_else(|| rings().map(|(_, space)| space.ring).min())
+        let mine = self.removals.ring;
+        let choose = |near: bool| {
+            let spaces = self.spaces.iter().filter(|(_, space)| space.ring != NO_RING);
+            let spaces = spaces.filter(|(name, _)| !near || self.reachable.contains(*name));
+            spaces.map(|(_, space)| space.ring).min_by_key(|ring| (*ring != mine, *ring))
+        };
+        choose(true).or_else(|| choose(false)).or(Some(mine).filter(|ring| *ring != NO_RING))
     }
 
     /// Computes the map of owners anew.

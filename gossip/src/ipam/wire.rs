@@ -230,6 +230,23 @@ pub struct SavedRemovals {
     pub out: Option<Tombstone>,
     /// The ring that these are about; zero for none.
     pub ring: RingId,
+    /// The same of other rings, which a node in no ring looked at before.
+    pub parked: Vec<ParkedRemovals>,
+}
+
+/// What a node in no ring went along with in a ring that it does not look at any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ParkedRemovals {
+    /// Which ring.
+    pub ring: RingId,
+    /// All removals this node goes along with there.
+    pub removed: Vec<Tombstone>,
+    /// What of them is completed.
+    pub done: Option<View>,
+    /// The acknowledgement of those that are not.
+    pub pending: Option<Ack>,
+    /// All owners ever heard of there.
+    pub known: Vec<RawName>,
 }
 
 /// A ballot of the consensus about the founders: rounds first, names break ties.

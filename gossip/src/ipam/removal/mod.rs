@@ -3,6 +3,7 @@
 //! The rules and the argument are in `docs/ipam.md`.
 
 mod apply;
+mod parked;
 mod rest;
 mod roots;
 mod state;
@@ -128,6 +129,7 @@ impl Ipam {
             return;
         }
         let before = self.removals.id();
+        self.follow_ring();
         // Each round makes the weight greater or goes along with a removal more: both are bounded.
         while self.removals.out.is_none()
             && (self.complete(now) || self.trust(now) || self.resign(now) || self.go_along())
@@ -135,6 +137,18 @@ impl Ipam {
         }
         if self.removals.id() != before {
             self.take_over_late();
+        }
+    }
+
+    /// A node in no ring goes along with the removals of the one it looks at.
+    fn follow_ring(&mut self) {
+        let nowhere = self.own.ring == NO_RING && self.own.joins == NO_RING;
+        let Some(ring) = self.ring_in_view().filter(|_| nowhere) else { return };
+        let elsewhere = self.removals.out.is_none() && self.removals.is_of_another(ring);
+        if elsewhere && self.removals.look_at(ring) {
+            self.touched = true;
+            self.stale = true;
+            self.dirty = true;
         }
     }
 
@@ -364,6 +378,7 @@ impl Ipam {
             stale: true,
             publish_pending: publish,
             publish_completed: publish,
+            parked: std::mem::take(&mut self.removals.parked),
             ..Removals::default()
         };
     }

@@ -12,7 +12,10 @@ use super::{
     super::{
         Fenced, RemovalView,
         validate::NO_RING,
-        wire::{Ack, RawName, RingId, SavedRemovals, ShortName, Tombstone, View, ViewId, Weight},
+        wire::{
+            Ack, ParkedRemovals, RawName, RingId, SavedRemovals, ShortName, Tombstone, View,
+            ViewId, Weight,
+        },
     },
     Roots,
     rest::Rest,
@@ -39,6 +42,8 @@ pub(in crate::ipam) struct Removals {
     pub(super) known: BTreeSet<PeerName>,
     /// The ring that these are about; none before the first. A node in no ring keeps to it.
     pub(in crate::ipam) ring: RingId,
+    /// The same of other rings, which this node looked at before.
+    pub(super) parked: BTreeMap<RingId, ParkedRemovals>,
     /// The word by which this node itself is out.
     pub(super) out: Option<Tombstone>,
     /// The words of others: on what is pending, and on what is complete.
@@ -76,6 +81,7 @@ impl Removals {
             rest,
             known: saved.known.into_iter().map(PeerName::from_bytes).collect(),
             ring: saved.ring,
+            parked: saved.parked.into_iter().map(|parked| (parked.ring, parked)).collect(),
             out: saved.out,
             stale: true,
             ..Self::default()
@@ -98,6 +104,7 @@ impl Removals {
             known: self.known.iter().map(|name| *name.as_bytes()).collect(),
             out: self.out.clone(),
             ring: self.ring,
+            parked: self.parked.values().cloned().collect(),
         }
     }
 
