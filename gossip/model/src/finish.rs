@@ -53,6 +53,7 @@ impl State {
         let living: Vec<usize> = self.living().collect();
         for _ in 0..ROUNDS {
             let before = self.clone();
+            self.heal_rings(&living);
             for from in &living {
                 living.iter().filter(|to| *to != from).for_each(|to| self.meet(*from, *to));
             }
@@ -62,6 +63,16 @@ impl State {
             }
         }
         Err(format!("it never settles\n{self:?}"))
+    }
+
+    /// Operators say wherever two rings are seen that they are to be one.
+    fn heal_rings(&mut self, living: &[usize]) {
+        let now = self.now;
+        for index in living.iter().filter(|_| self.apart).copied().collect::<Vec<_>>() {
+            if let Some(stranger) = self.hosts[index].stranger() {
+                self.host(index).heal(stranger, now);
+            }
+        }
     }
 
     fn check_end(&self, last: bool) -> Result<(), String> {
@@ -101,6 +112,9 @@ impl State {
         let mut owned: BTreeMap<u128, u128> = BTreeMap::new();
         for span in stay.iter().flat_map(|host| host.space().owned) {
             owned.insert(span.start, span.end);
+        }
+        if stay.iter().any(|host| !host.ipam.kept().is_empty()) {
+            return Err(format!("what was brought is never settled\n{self:?}"));
         }
         let in_flight = stay.iter().any(|host| !host.space().grants.is_empty());
         let sum: u128 = owned.iter().map(|(start, end)| end - start + 1).sum();

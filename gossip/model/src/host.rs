@@ -14,8 +14,8 @@ use weft_crypto::PeerName;
 use weft_gossip::{
     Time,
     ipam::{
-        Ack, Init, Ipam, IpamConfig, IpamSnapshot, Misbehaved, Paxos, Publish, Request, Space,
-        View, Want,
+        Ack, Conflict, Init, Ipam, IpamConfig, IpamSnapshot, Misbehaved, Paxos, Publish, Request,
+        Space, View, Want,
     },
 };
 
@@ -97,6 +97,8 @@ pub(crate) struct Host {
     /// Counts what it published.
     version: u64,
     pub(crate) alive: bool,
+    /// Whether a Pod lost its address and nobody else was said to have it.
+    pub(crate) robbed: bool,
     pub(crate) digest: u64,
     mutation: Option<Mutation>,
 }
@@ -137,6 +139,7 @@ impl Host {
             late,
             version: 0,
             alive: true,
+            robbed: false,
             digest: 0,
             mutation,
         };
@@ -177,7 +180,9 @@ impl Host {
             }
         }
         while self.ipam.poll_outcome().is_some() {}
-        while self.ipam.poll_fenced().is_some() {}
+        while let Some(fenced) = self.ipam.poll_fenced() {
+            self.robbed |= fenced.holder.is_none();
+        }
     }
 
     /// Computes the digest anew; states are told apart by it.
@@ -276,6 +281,34 @@ impl Host {
         self.request(key, Request { wanted, ..Request::default() }, now);
     }
 
+    pub(crate) fn ask_within(&mut self, key: &str, part: &str, now: Time) {
+        let within = vec![part.parse().expect("invariant: a part of a range")];
+        self.request(key, Request { within, ..Request::default() }, now);
+    }
+
+    /// Says that the ring of `with` and its own are to be one.
+    pub(crate) fn heal(&mut self, with: PeerName, now: Time) {
+        // It may be one already, or there may be none.
+        let _ = self.ipam.heal(with, 0, now);
+        self.drain();
+    }
+
+    /// A node of another ring that it knows of.
+    pub(crate) fn stranger(&self) -> Option<PeerName> {
+        self.ipam.conflicts().iter().find_map(|conflict| match conflict {
+            Conflict::OtherRing { node } => Some(*node),
+            Conflict::Claimed { .. } | Conflict::OtherRanges { .. } => None,
+        })
+    }
+
+    /// What it uses and did not bring from another ring.
+    pub(crate) fn used_by_right(&self) -> BTreeSet<IpAddr> {
+        let kept = self.ipam.kept();
+        let kept: BTreeSet<IpAddr> =
+            kept.iter().flat_map(|kept| &kept.addresses).map(IpNet::addr).collect();
+        self.used().difference(&kept).copied().collect()
+    }
+
     fn request(&mut self, key: &str, request: Request, now: Time) {
         let deadline = now + Duration::from_secs(10_000);
         self.ipam.allocate(key, request, deadline, now);
@@ -292,9 +325,9 @@ impl Host {
         self.ipam.removed_by().is_none() && self.ipam.leaving().is_none()
     }
 
-    /// Whether it is part of a ring.
-    pub(crate) fn in_ring(&self) -> bool {
-        self.space().ring != [0; 16]
+    /// Whether it was told to leave.
+    pub(crate) fn leaves(&self) -> bool {
+        self.ipam.leaving().is_some()
     }
 
     /// Whether it handed all over.

@@ -33,18 +33,28 @@ pub struct Scenario {
     pub title: &'static str,
     /// How the nodes make the ring: by vote among the first so many, or, for 0, founded by the first.
     pub voters: usize,
+    /// How many found a ring each, if there is no vote.
+    pub founders: usize,
     /// How many nodes.
     pub hosts: usize,
     /// The range.
     pub range: &'static str,
     /// These have all met before it begins, and have Pods.
     pub met: &'static [usize],
+    /// The same, apart from the former.
+    pub met_too: &'static [usize],
     /// Where Pods are started and stopped.
     pub askers: &'static [usize],
     /// How many Pods are started.
     pub asks: u8,
     /// How many Pods are started with an address of somebody's choice.
     pub named: u8,
+    /// How many Pods are started with an address of a part of the range.
+    pub parts: u8,
+    /// On whom somebody says that the ring of whom and its own are one.
+    pub heals: &'static [(usize, usize)],
+    /// How many of these words are said.
+    pub healing: u8,
     /// Who leaves.
     pub leavers: &'static [usize],
     /// How many of them do.
@@ -89,12 +99,17 @@ impl Default for Scenario {
         Self {
             title: "",
             voters: 0,
+            founders: 1,
             hosts: 3,
             range: "10.32.0.0/29",
             met: &[],
+            met_too: &[],
             askers: &[],
             asks: 0,
             named: 0,
+            parts: 0,
+            heals: &[],
+            healing: 0,
             leavers: &[],
             leaves: 0,
             releases: 0,
@@ -159,7 +174,7 @@ impl Model for Scenario {
     fn init_states(&self) -> Vec<State> {
         let range: IpNet = self.range.parse().expect("invariant: a range");
         let init = |index| match (self.voters, index) {
-            (0, 0) => Init::Founder,
+            (0, _) if index < self.founders => Init::Founder,
             (0, _) => Init::Auto,
             (voters, _) if index < voters => Init::Consensus(Some(voters)),
             // It votes nowhere, and takes space when it needs some.
@@ -170,6 +185,8 @@ impl Model for Scenario {
         let budget = Budget {
             asks: self.asks,
             named: self.named,
+            parts: self.parts,
+            heals: self.healing,
             leaves: self.leaves,
             releases: self.releases,
             removals: self.removing,
@@ -178,14 +195,17 @@ impl Model for Scenario {
             cuts: self.cuts,
             ticks: self.ticks,
         };
-        let mut state = State::new((0..self.hosts).map(host).collect(), budget);
+        let apart = self.founders > 1;
+        let mut state = State::new((0..self.hosts).map(host).collect(), budget, apart);
         for round in 0..8 {
             let now = state.now;
-            for index in self.met {
-                if round == 2 {
-                    state.host(*index).ask("first", now);
+            for met in [self.met, self.met_too] {
+                for index in met {
+                    if round == 2 {
+                        state.host(*index).ask("first", now);
+                    }
+                    met.iter().filter(|to| *to != index).for_each(|to| state.meet(*index, *to));
                 }
-                self.met.iter().filter(|to| *to != index).for_each(|to| state.meet(*index, *to));
             }
             if !self.met.is_empty() {
                 state.pass(Duration::from_secs(3));
@@ -210,6 +230,7 @@ impl Model for Scenario {
             Property::always("unique after exchange", |_, state: &State| {
                 state.unique_after_exchange()
             }),
+            Property::always("nobody is robbed", |_, state: &State| state.nobody_is_robbed()),
             Property::always("ends well", |scenario: &Self, state: &State| {
                 let chosen = state.hosts.iter().fold(0, |sum, host| host.digest ^ sum);
                 !chosen.is_multiple_of(scenario.ends) || state.ends_well().is_ok()

@@ -54,7 +54,11 @@ pub enum Action {
     Ask(usize),
     /// Somebody starts a Pod on a host with an address of his choice.
     AskFor(usize),
-    /// A host that is in a ring leaves for good.
+    /// Somebody starts a Pod on a host with an address of a part of the range.
+    AskWithin(usize),
+    /// Somebody says on the first host that the ring of the second and its own are to be one.
+    Heal(usize, usize),
+    /// A host leaves for good.
     Leave(usize),
     /// Somebody stops a Pod on a host.
     Release(usize),
@@ -73,11 +77,16 @@ pub enum Action {
 /// The address that is asked for by name: neither the first one handed out nor the last.
 const NAMED: &str = "10.32.0.5/32";
 
+/// The part of the range that is asked for: the upper half of the smallest.
+const PART: &str = "10.32.0.4/30";
+
 /// How often each may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Budget {
     pub(crate) asks: u8,
     pub(crate) named: u8,
+    pub(crate) parts: u8,
+    pub(crate) heals: u8,
     pub(crate) leaves: u8,
     pub(crate) releases: u8,
     pub(crate) removals: u8,
@@ -95,16 +104,18 @@ pub struct State {
     pub(crate) budget: Budget,
     /// Whether anybody was ever removed.
     pub(crate) removed: bool,
+    /// Whether there may be two rings.
+    pub(crate) apart: bool,
     /// The host that is cut off.
     pub(crate) cut: Option<usize>,
     asked: u8,
 }
 
 impl State {
-    pub(crate) fn new(hosts: Vec<Host>, budget: Budget) -> Self {
+    pub(crate) fn new(hosts: Vec<Host>, budget: Budget, apart: bool) -> Self {
         let hosts = hosts.into_iter().map(Arc::new).collect();
         let mut state =
-            Self { now: Time::START, hosts, budget, removed: false, cut: None, asked: 0 };
+            Self { now: Time::START, hosts, budget, removed: false, apart, cut: None, asked: 0 };
         state.reach();
         state
     }
@@ -167,7 +178,14 @@ impl State {
             if may(self.budget.named, scenario.askers) {
                 actions.push(Action::AskFor(to));
             }
-            if may(self.budget.leaves, scenario.leavers) && self.hosts[to].in_ring() {
+            if may(self.budget.parts, scenario.askers) {
+                actions.push(Action::AskWithin(to));
+            }
+            if self.budget.heals > 0 {
+                let of_this = scenario.heals.iter().filter(|(on, _)| *on == to);
+                actions.extend(of_this.map(|(on, with)| Action::Heal(*on, *with)));
+            }
+            if may(self.budget.leaves, scenario.leavers) && !self.hosts[to].leaves() {
                 actions.push(Action::Leave(to));
             }
             if may(self.budget.releases, scenario.askers) {
@@ -234,6 +252,14 @@ impl State {
             Action::AskFor(host) => {
                 next.budget.named -= 1;
                 next.host(host).ask_for("named", NAMED, now);
+            }
+            Action::AskWithin(host) => {
+                next.budget.parts -= 1;
+                next.host(host).ask_within("part", PART, now);
+            }
+            Action::Heal(on, with) => {
+                next.budget.heals -= 1;
+                next.host(on).heal(name(with), now);
             }
             Action::Leave(host) => {
                 next.budget.leaves -= 1;
@@ -312,9 +338,20 @@ impl State {
         })
     }
 
-    /// While nobody is removed, no address is in use twice, the dead included.
+    /// While nobody is removed, no address of one ring is in use twice, the dead included, but for what was
+    /// brought from another ring.
     pub(crate) fn unique_anywhere(&self) -> bool {
-        self.removed || self.pairs().all(|(one, other)| one.used().is_disjoint(&other.used()))
+        let apart = |one: &Host, other: &Host| one.space().ring != other.space().ring;
+        let unique = |one: &Host, other: &Host| {
+            one.used_by_right().is_disjoint(&other.used_by_right())
+                || self.apart && apart(one, other)
+        };
+        self.removed || self.pairs().all(|(one, other)| unique(one, other))
+    }
+
+    /// While nobody is removed, no Pod loses its address unless another one has it.
+    pub(crate) fn nobody_is_robbed(&self) -> bool {
+        self.removed || self.hosts.iter().all(|host| !host.robbed)
     }
 
     /// No address is owned or in use twice by two that go along with the same removals and completed
@@ -327,7 +364,8 @@ impl State {
                 .iter()
                 .any(|a| b.owned.iter().any(|b| a.start <= b.end && b.start <= a.end));
             let same = a.view == b.view && a.ring == b.ring;
-            !same || (!owned_twice && one.used().is_disjoint(&other.used()))
+            let disjoint = || one.used_by_right().is_disjoint(&other.used_by_right());
+            !same || (!owned_twice && disjoint())
         })
     }
 
@@ -335,7 +373,10 @@ impl State {
     pub(crate) fn unique_after_exchange(&self) -> bool {
         self.pairs()
             .filter(|(one, other)| one.alive && other.alive)
-            .all(|(one, other)| one.held != other.held || one.used().is_disjoint(&other.used()))
+            .filter(|(one, other)| one.space().ring == other.space().ring)
+            .all(|(one, other)| {
+                one.held != other.held || one.used_by_right().is_disjoint(&other.used_by_right())
+            })
     }
 }
 

@@ -22,10 +22,15 @@ const DEAD: Scenario = Scenario {
     voters: 0,
     hosts: 3,
     range: "10.32.0.0/29",
+    founders: 1,
     met: &[0, 1, 2],
+    met_too: &[],
     askers: &[0, 1],
     asks: 1,
     named: 0,
+    parts: 0,
+    heals: &[],
+    healing: 0,
     leavers: &[],
     leaves: 0,
     releases: 0,
@@ -195,6 +200,60 @@ const NAMED: Scenario = Scenario {
     ..DEAD
 };
 
+/// An address of a part of the range, of whoever owns that part.
+const PART: Scenario =
+    Scenario { title: "an address of a part of the range", parts: 2, named: 0, ..NAMED };
+
+/// Two rings that were founded apart meet; words that they are one are said on nodes of both.
+const RINGS: Scenario = Scenario {
+    title: "two rings become one",
+    founders: 2,
+    hosts: 4,
+    met: &[0, 2],
+    met_too: &[1, 3],
+    askers: &[0, 1, 3],
+    asks: 1,
+    releases: 1,
+    heals: &[(0, 1), (1, 0), (3, 2)],
+    healing: 2,
+    removals: &[],
+    removing: 0,
+    crashers: &[0, 1, 2, 3],
+    deaths: 0,
+    ticks: 1,
+    ..DEAD
+};
+
+/// The same while a dead node of one of them is removed, or a living one.
+const RINGS_REMOVE: Scenario = Scenario {
+    title: "two rings become one while somebody is removed",
+    hosts: 5,
+    met: &[0, 2],
+    met_too: &[1, 3, 4],
+    range: "10.32.0.0/28",
+    askers: &[2, 4],
+    releases: 0,
+    healing: 1,
+    removals: &[(1, 3), (4, 3), (0, 2)],
+    removing: 1,
+    crashers: &[1, 4],
+    mortals: &[3],
+    deaths: 1,
+    ticks: 0,
+    ..RINGS
+};
+
+/// One of those who vote leaves at any moment.
+const VOTE_LEAVE: Scenario = Scenario {
+    title: "one leaves while they vote",
+    leavers: &[0, 1, 2],
+    leaves: 1,
+    removing: 0,
+    removals: &[],
+    deaths: 0,
+    ..VOTE
+};
+
 /// Three make a ring by vote, a fourth joins them, and everything may happen that can. For walks.
 const ALL: Scenario = Scenario {
     title: "everything",
@@ -204,8 +263,8 @@ const ALL: Scenario = Scenario {
     askers: &[0, 1, 2, 3],
     asks: 4,
     named: 2,
-    // Not a voter: who leaves before it claims its share leaves a hole until it is removed.
-    leavers: &[3],
+    parts: 1,
+    leavers: &[0, 1, 2, 3],
     leaves: 1,
     releases: 3,
     removals: &[(0, 2), (1, 2), (1, 0), (0, 3), (3, 2)],
@@ -296,6 +355,26 @@ fn one_leaves_while_another_is_removed() {
 #[test]
 fn an_address_by_name() {
     holds(NAMED);
+}
+
+#[test]
+fn an_address_of_a_part_of_the_range() {
+    holds(PART);
+}
+
+#[test]
+fn two_rings_become_one() {
+    holds(RINGS);
+}
+
+#[test]
+fn two_rings_become_one_while_somebody_is_removed() {
+    holds(RINGS_REMOVE);
+}
+
+#[test]
+fn one_leaves_while_they_vote() {
+    holds(VOTE_LEAVE);
 }
 
 /// Walks of eighty steps, with fresh seeds in the long run.

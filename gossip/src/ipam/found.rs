@@ -76,7 +76,11 @@ impl Ipam {
             self.claim_share(ring, &sorted(names));
             return;
         }
-        if self.consensus.is_none() || self.founded {
+        if self.consensus.is_none() || self.founded || self.own.left {
+            return;
+        }
+        // Who leaves begins no vote; what it promised before stands.
+        if self.own.leaving && !self.has_promised() {
             return;
         }
         let ring_known = self.ring_in_view().is_some();
@@ -100,6 +104,21 @@ impl Ipam {
         if let Some(founding) = decided {
             self.claim_share(ring_id(&founding), &founding.founders);
         }
+    }
+
+    fn has_promised(&self) -> bool {
+        self.consensus.as_ref().is_some_and(|consensus| consensus.mine().promised.round > 0)
+    }
+
+    /// Whether this node may still turn out to be a founder: it promised something in a vote that is not
+    /// decided as far as it knows, and is in no ring.
+    pub(super) fn vote_is_open(&self) -> bool {
+        if self.founded || self.own.ring != NO_RING || !self.has_promised() {
+            return false;
+        }
+        let rings: BTreeSet<RingId> = self.spaces.values().map(|space| space.ring).collect();
+        // Where it is decided, this node would have claimed its share.
+        self.consensus.as_ref().is_some_and(|consensus| consensus.decided(&rings).is_none())
     }
 
     /// The ring that the configured seeds make, if that is how it is made.
@@ -128,6 +147,10 @@ impl Ipam {
                     self.own.owned.insert(Span { start, end, version: 1 });
                 }
             }
+        }
+        // These are owners from here on, heard of or not.
+        for founder in founders {
+            self.removals.learn(PeerName::from_bytes(*founder));
         }
         self.own.ring = ring;
         self.founded = true;

@@ -21,8 +21,6 @@ impl Ipam {
             return;
         }
         self.own.leaving = true;
-        // No share of a ring that others still decide about.
-        self.founded = true;
         self.touched = true;
         self.dirty = true;
     }
@@ -51,7 +49,7 @@ impl Ipam {
         let empty = self.own.owned.len() == 0 && self.own.grants.is_empty();
         // What others begin from here on is not waited for here; what is pending is, for whoever needs the
         // own word for it.
-        if empty && !in_use && !self.removals.is_pending() {
+        if empty && !in_use && !self.removals.is_pending() && !self.vote_is_open() {
             self.local.forget_outside(&self.own.owned);
             self.own.left = true;
             self.own.last_word = self.removals.last_word();
@@ -172,6 +170,7 @@ impl Ipam {
             to: to.into_iter().collect(),
             nobody,
             removal: self.removals.is_pending(),
+            vote: self.vote_is_open(),
             done: self.own.left,
         })
     }

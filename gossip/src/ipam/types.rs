@@ -352,6 +352,8 @@ pub struct Leaving {
     pub nobody: bool,
     /// Whether the removal of a node is under way, in which this one's word is needed first.
     pub removal: bool,
+    /// Whether a vote is open that may make this node a founder, with a share to hand over.
+    pub vote: bool,
     /// Whether nothing is left to do. The node is of no use any more.
     pub done: bool,
 }
@@ -373,6 +375,8 @@ impl Leaving {
             format!("{} addresses are to be handed over or cooling down", self.owned)
         } else if self.removal {
             "waiting for a removal to complete".into()
+        } else if self.vote {
+            "waiting for the vote on who founds the ring".into()
         } else {
             "nothing is left to hand over".into()
         };

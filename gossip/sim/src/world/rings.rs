@@ -33,9 +33,28 @@ impl World {
         }
     }
 
+    /// A node that the nodes of one ring removed, and do not listen to, while it is in another.
+    fn unheard(&self) -> Option<usize> {
+        let ring = |host: &Host| host.space().map(|space| space.ring);
+        let stay = || self.hosts.iter().enumerate().filter(|(_, host)| host.stays());
+        let removed = |(_, host): &(usize, &Host)| {
+            let by = |other: &Host| other.removes().contains(&host.name());
+            stay().any(|(_, other)| ring(other) != ring(host) && by(other))
+        };
+        stay().find(removed).map(|(index, _)| index)
+    }
+
     /// In the end operators say so wherever two rings are seen.
     pub(super) fn heal_rings(&mut self) -> Result<(), String> {
         if !self.setting.apart() || !self.hosts.iter().all(|it| it.dead || it.daemon.is_some()) {
+            return Ok(());
+        }
+        if let Some(host) = self.unheard() {
+            self.note(|| format!("h{host}: starts anew, removed by a ring that it is not in"));
+            self.crash(host);
+            self.ghosts.extend(self.name(host));
+            self.begin_anew(host);
+            self.report.rejoined += 1;
             return Ok(());
         }
         for on in 0..self.hosts.len() {

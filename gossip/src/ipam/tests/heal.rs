@@ -206,6 +206,31 @@ fn a_newcomer_looks_at_a_ring_that_it_can_reach() {
 }
 
 #[test]
+fn a_newcomer_says_no_second_word_when_it_looks_at_a_ring_again() {
+    let mut world = World::new((0..5).map(|index| {
+        let init = if index == 0 || index == 3 { Init::Founder } else { Init::Observer };
+        config(index, &["10.32.0.0/24"], init, 1)
+    }));
+    for index in [1, 2] {
+        world.ask(index, "pod");
+    }
+    world.mingle_among(&[0, 1, 2]);
+    world.hosts[0].ipam.remove(name(2), false, 7, world.now).unwrap();
+    world.drain(0);
+    world.mingle_among(&[0, 4]);
+    let word = world.hosts[4].pending.clone();
+    assert!(word.is_some(), "it goes along, and 0 waits for 1");
+    // That ring is out of reach, and another one is there.
+    world.mingle_among(&[3, 4]);
+    assert_eq!(world.hosts[4].pending, None);
+    let pod = world.ask(4, "pod");
+    world.hosts[4].ipam.cancel(pod);
+    world.crash(4);
+    world.mingle_among(&[0, 4]);
+    assert_eq!(world.hosts[4].pending, word);
+}
+
+#[test]
 fn a_node_that_was_away_moves_when_it_is_back() {
     let (mut world, sides) = two_rings([2, 3], &["10.32.0.0/24"]);
     let (stay, come) = order(&world, sides);

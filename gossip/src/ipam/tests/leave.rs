@@ -111,6 +111,30 @@ fn who_leaves_removes_nobody_by_force() {
 }
 
 #[test]
+fn a_founder_that_leaves_before_it_claims_its_share_hands_it_over() {
+    let mut world = World::new(
+        (0..3).map(|index| config(index, &["10.32.0.0/24"], Init::Consensus(Some(3)), 2)),
+    );
+    // All promise, and 2 hears nothing of what is decided.
+    for index in 0..3 {
+        let others = (0..3).filter(|other| *other != index).map(name).collect();
+        world.hosts[usize::from(index)].ipam.handle_reachable(&others, world.now);
+        world.drain(usize::from(index));
+    }
+    for (from, to) in [(2, 0), (0, 2), (2, 0), (0, 1), (1, 0)] {
+        world.show(from, to);
+    }
+    leave(&mut world, 2);
+    let progress = leaving(&world, 2);
+    assert!(progress.vote && !progress.done, "{progress:?}");
+    assert!(progress.describe(&|name| name.short()).ends_with("the vote on who founds the ring"));
+    world.crash(2);
+    world.mingle();
+    assert!(leaving(&world, 2).done);
+    check_whole(&world, &[0, 1], 256);
+}
+
+#[test]
 fn two_who_leave_at_once_do_not_pass_space_back_and_forth() {
     let mut world = World::founded(3, &["10.32.0.0/24"]);
     world.mingle();
