@@ -293,12 +293,14 @@ impl Host {
         self.drain();
     }
 
-    /// A node of another ring that it knows of.
-    pub(crate) fn stranger(&self) -> Option<PeerName> {
-        self.ipam.conflicts().iter().find_map(|conflict| match conflict {
+    /// Nodes of another ring that it knows of.
+    pub(crate) fn strangers(&self) -> BTreeSet<PeerName> {
+        let conflicts = self.ipam.conflicts();
+        let others = conflicts.iter().filter_map(|conflict| match conflict {
             Conflict::OtherRing { node } => Some(*node),
             Conflict::Claimed { .. } | Conflict::OtherRanges { .. } => None,
-        })
+        });
+        others.collect()
     }
 
     /// What it uses and did not bring from another ring.
@@ -323,6 +325,11 @@ impl Host {
     /// Whether it goes on having addresses: it was neither removed nor told to leave.
     pub(crate) fn stays(&self) -> bool {
         self.ipam.removed_by().is_none() && self.ipam.leaving().is_none()
+    }
+
+    /// Whether it is part of a ring.
+    pub(crate) fn in_ring(&self) -> bool {
+        self.space().ring != [0; 16]
     }
 
     /// Whether it was told to leave.
