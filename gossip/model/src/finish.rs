@@ -50,7 +50,12 @@ impl State {
         let usable = usize::try_from(owned).unwrap_or(usize::MAX).saturating_sub(2);
         // Who asked before, and waited, may have them all.
         let used: usize = stay.iter().map(|index| state.hosts[*index].used().len()).sum();
-        if served < stay.len() && used < usable {
+        // A removal that waits for the dead keeps nodes apart until these are removed as well.
+        let dead = |index: &usize| !state.hosts[*index].alive;
+        let gone: Vec<_> = (0..state.hosts.len()).filter(dead).map(name).collect();
+        let waits = state.living().flat_map(|index| state.hosts[index].ipam.removals());
+        let apart = waits.filter_map(|it| it.waits_for).flatten().any(|who| gone.contains(&who));
+        if !apart && served < stay.len() && used < usable {
             return Err(format!("{served} of {stay:?} have an address\n{state:?}"));
         }
         state.check_end(true)
