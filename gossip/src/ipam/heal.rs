@@ -95,7 +95,8 @@ impl Ipam {
     fn next_move(&self) -> Option<Heal> {
         let mine = self.my_ring();
         let busy = self.own.ring != NO_RING && self.removals.is_pending();
-        let gone = self.removals.out().is_some() || self.own.leaving;
+        // Who leaves moves like the others: what is left of its ring is nobody's.
+        let gone = self.removals.out().is_some() || self.own.left;
         if mine == NO_RING || busy || gone {
             return None;
         }

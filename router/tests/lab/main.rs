@@ -22,6 +22,7 @@ mod containers;
 mod crash;
 mod cri;
 mod cri_client;
+mod disk;
 mod expose;
 mod flood;
 mod garbage;

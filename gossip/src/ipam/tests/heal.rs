@@ -206,6 +206,30 @@ fn a_newcomer_looks_at_a_ring_that_it_can_reach() {
 }
 
 #[test]
+fn who_leaves_a_ring_that_is_given_up_has_left_when_its_pods_are_gone() {
+    let (mut world, sides) = two_rings([2, 2], &["10.32.0.0/24"]);
+    let (stay, come) = order(&world, sides);
+    let pod = world.ask(come[0], "pod");
+    assert!(world.answer(come[0], pod).is_some());
+    for index in &come {
+        world.hosts[*index].ipam.leave(world.now);
+        world.drain(*index);
+    }
+    world.mingle();
+    let done = |world: &World, index: usize| world.hosts[index].ipam.leaving().unwrap().done;
+    assert!(!done(&world, come[0]), "all of its ring leave");
+    heal(&mut world, stay[0], come[0]).unwrap();
+    world.mingle();
+    assert!(!done(&world, come[0]) && done(&world, come[1]));
+    assert_eq!(pods(&world, come[0]).len(), 1, "a running pod keeps its address");
+    world.hosts[come[0]].ipam.release("pod", world.now);
+    world.run(Duration::from_secs(31));
+    assert!(done(&world, come[0]));
+    world.check();
+    assert_eq!(stay.iter().map(|index| world.hosts[*index].ipam.owned()).sum::<u64>(), 256);
+}
+
+#[test]
 fn a_newcomer_says_no_second_word_when_it_looks_at_a_ring_again() {
     let mut world = World::new((0..5).map(|index| {
         let init = if index == 0 || index == 3 { Init::Founder } else { Init::Observer };

@@ -442,10 +442,14 @@ fn a_remembered_peer_is_dialled_though_another_was_found() {
     let saved = [2, 3].map(|n| (identity(n).name().to_string(), BTreeSet::from([address(n)])));
     let restored = Restored { peers: SavedPeers::from(saved), ..Restored::default() };
     let mut engine = founder(1, restored);
-    engine.handle_admitted(&link(1, 2, false, 5, 1), at(0));
-    confirm(&mut engine, &mut BTreeMap::new(), 2, at(0));
-    let dialled = dials(&mut engine, 1, 10);
-    assert!(dialled.contains(&Endpoint::Address(address(3), identity(3).name())), "{dialled:?}");
+    let wanted = Endpoint::Address(address(3), identity(3).name());
+    assert!(dials(&mut engine, 0, 5).contains(&wanted));
+    engine.handle_admitted(&link(1, 2, false, 5, 1), at(5));
+    confirm(&mut engine, &mut BTreeMap::new(), 2, at(5));
+    let error =
+        weft_gossip::DialError { text: "no answer".to_owned(), retry: weft_gossip::Retry::Backoff };
+    engine.handle_dial_failed(&wanted, error, at(6));
+    assert!(dials(&mut engine, 6, 20).contains(&wanted), "never again");
 }
 
 #[test]
