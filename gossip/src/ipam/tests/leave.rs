@@ -177,7 +177,8 @@ fn one_heard_that_it_left_and_nothing_before() -> World {
     world.drain(0);
     world.mingle_among(&[0, 2]);
     leave(&mut world, 2);
-    assert!(leaving(&world, 2).removal, "its word is needed");
+    let progress = leaving(&world, 2);
+    assert!(progress.removal && !progress.done, "its word is needed");
     world.show(0, 1);
     world.show(1, 0);
     world.show(1, 2);
