@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Ipam {
-    /// The ring this node is in, or would join: of those of which it can reach a node the one with whose
-    /// removals it goes along, else the one with the lowest name, so that newcomers agree.
+    /// The ring this node is in, or would join: of those of which it can reach a node that stays the one
+    /// with whose removals it goes along, else the one with the lowest name, so that newcomers agree.
     pub(super) fn ring_in_view(&self) -> Option<RingId> {
         if self.own.ring != NO_RING {
             return Some(self.own.ring);
@@ -25,7 +25,10 @@ impl Ipam {
         let mine = self.removals.ring;
         let choose = |near: bool| {
             let spaces = self.spaces.iter().filter(|(_, space)| space.ring != NO_RING);
-            let spaces = spaces.filter(|(name, _)| !near || self.reachable.contains(*name));
+            let stays = |name, space: &Space| {
+                self.reachable.contains(name) && !self.removals.is_removed(*name) && !space.left
+            };
+            let spaces = spaces.filter(|(name, space)| !near || stays(*name, space));
             spaces.map(|(_, space)| space.ring).min_by_key(|ring| (*ring != mine, *ring))
         };
         choose(true).or_else(|| choose(false)).or(Some(mine).filter(|ring| *ring != NO_RING))

@@ -231,6 +231,29 @@ fn who_leaves_a_ring_that_is_given_up_has_left_when_its_pods_are_gone() {
 }
 
 #[test]
+fn a_newcomer_does_not_wait_for_a_ring_of_which_it_reaches_the_removed_only() {
+    let mut world = World::new((0..5).map(|index| {
+        let init = if index == 0 || index == 3 { Init::Founder } else { Init::Observer };
+        config(index, &["10.32.0.0/24"], init, 1)
+    }));
+    for index in [1, 2] {
+        world.ask(index, "pod");
+    }
+    world.mingle_among(&[0, 1, 2]);
+    world.hosts[0].ipam.remove(name(2), false, 7, world.now).unwrap();
+    world.drain(0);
+    world.mingle_among(&[0, 4]);
+    let ring = |world: &World, index: usize| world.hosts[index].ipam.ring_in_view();
+    assert_eq!(ring(&world, 4), ring(&world, 0));
+    // The removed one has not heard of it.
+    world.mingle_among(&[2, 3, 4]);
+    assert_eq!(ring(&world, 4), ring(&world, 3));
+    let pod = world.ask(4, "pod");
+    world.mingle_among(&[2, 3, 4]);
+    assert!(matches!(world.answer(4, pod), Some(Ok(_))));
+}
+
+#[test]
 fn a_newcomer_says_no_second_word_when_it_looks_at_a_ring_again() {
     let mut world = World::new((0..5).map(|index| {
         let init = if index == 0 || index == 3 { Init::Founder } else { Init::Observer };
