@@ -44,6 +44,11 @@ pub(crate) fn reached(hosts: &[Host]) -> Result<(), String> {
         if covered != size {
             return Err(format!("h{index} sees owners of {covered} of {size} addresses"));
         }
+        let stays = |name| hosts.iter().any(|host| host.stays() && host.name() == name);
+        if let Some(route) = routes.iter().find(|route| !stays(route.owner)) {
+            let (ip, owner) = (route.start, route.owner.short());
+            return Err(format!("h{index} sees {ip} with {owner}, which is gone"));
+        }
         let records = daemon.node.fingerprints();
         let view = daemon.space().view;
         match &first {

@@ -76,6 +76,7 @@ impl Ipam {
             asking,
             &self.named,
             &self.kept,
+            &self.set_aside,
             self.asking.resting,
             times,
             &self.pending,

@@ -85,6 +85,9 @@ pub struct Ipam {
     /// What others published, checked. Never this node's own.
     spaces: BTreeMap<PeerName, Space>,
     wants: BTreeMap<PeerName, Want>,
+    /// What nodes published whose removal is complete. It counts again if a greater verdict has them as
+    /// members.
+    set_aside: BTreeMap<PeerName, Space>,
     /// Nodes that were configured with other ranges, and those ranges.
     other_ranges: BTreeMap<PeerName, String>,
     reachable: BTreeSet<PeerName>,
@@ -152,14 +155,21 @@ impl Ipam {
     fn take_space(&mut self, origin: PeerName, space: Option<Space>) -> Result<(), Misbehaved> {
         let Some(space) = space else {
             self.stale |= self.spaces.remove(&origin).is_some();
+            self.set_aside.remove(&origin);
             self.other_ranges.remove(&origin);
             return Ok(());
         };
         let old = self.spaces.get(&origin).is_some_and(|known| space.revision <= known.revision);
-        if old || self.removals.is_done(origin) {
+        if old {
             return Ok(());
         }
         let checked = validate::space(origin, &space, &self.universe);
+        if self.removals.is_done(origin) {
+            if checked.is_ok() {
+                self.set_aside.insert(origin, space);
+            }
+            return Ok(());
+        }
         if let Err(Misbehaved::OtherRanges { theirs, .. }) = &checked {
             self.other_ranges.insert(origin, theirs.clone());
         }

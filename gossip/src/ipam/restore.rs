@@ -115,6 +115,7 @@ impl Ipam {
             asking: Asking { seq: saved.want_seq, ..Asking::default() },
             spaces: BTreeMap::new(),
             wants: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
             other_ranges: BTreeMap::new(),
             reachable: BTreeSet::new(),
             synced: BTreeSet::new(),

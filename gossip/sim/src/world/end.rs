@@ -91,7 +91,7 @@ impl World {
         Ok(())
     }
 
-    /// Those that left, and of whom nobody heard it for whom a removal waits.
+    /// Those that left, and of whom nobody heard it, for whom a removal waits or who seem to have space.
     fn missed(&self) -> Vec<PeerName> {
         let former = self.hosts.iter().flat_map(|host| &host.former).map(|(name, _)| *name);
         let left = self.hosts.iter().filter(|host| host.left).map(Host::name);
@@ -100,6 +100,12 @@ impl World {
             self.hosts.iter().filter(|host| host.stays()).filter_map(|it| it.daemon.as_ref());
         let removals = daemons.flat_map(|daemon| daemon.node.removals());
         let missed = removals.filter_map(|removal| removal.waits_for).flatten();
+        // Or whose last word was lost with the only one who had heard it.
+        let daemons =
+            self.hosts.iter().filter(|host| host.stays()).filter_map(|it| it.daemon.as_ref());
+        let late = self.now > self.healed_at + HEALING / 2;
+        let owners = daemons.filter(|_| late).flat_map(|daemon| daemon.node.owners());
+        let missed = missed.chain(owners.map(|owner| owner.name));
         missed.filter(|name| left.contains(name)).collect()
     }
 

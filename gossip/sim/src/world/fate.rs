@@ -64,6 +64,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.note(|| "all heals".into());
         self.healed = true;
+        self.healed_at = self.now;
         self.side.fill(0);
     }
 }

@@ -62,6 +62,7 @@ pub(crate) struct World {
     side: Vec<u8>,
     pods: u64,
     healed: bool,
+    healed_at: Time,
     report: Report,
     trace: VecDeque<String>,
     /// Machines that may have changed their allocations, space or routes since the last check: each
@@ -104,6 +105,7 @@ impl World {
             arrival: BTreeMap::new(),
             pods: 0,
             healed: false,
+            healed_at: Time::START,
             trace: VecDeque::new(),
             changed: BTreeSet::new(),
             whole: false,

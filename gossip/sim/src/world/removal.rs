@@ -1,5 +1,7 @@
 //! Machines die, operators remove them, and some come back.
 
+use std::collections::BTreeSet;
+
 use weft_crypto::PeerName;
 
 use super::{Happening, World};
@@ -120,6 +122,12 @@ impl World {
     }
 
     fn remove(&mut self, on: usize, who: usize, force: bool) {
+        let removed: BTreeSet<PeerName> =
+            self.hosts.get(on).into_iter().flat_map(Host::removes).chain(self.name(who)).collect();
+        // Nobody who leaves removes the last of those who stay: there would be no ring.
+        if !self.hosts.iter().any(|host| host.serves() && !removed.contains(&host.name())) {
+            return;
+        }
         if let Some(name) = self.name(who)
             && self.remove_name(on, name, force)
         {

@@ -75,9 +75,9 @@ impl Ipam {
         self.removals.removed.remove(&me);
         for name in &view.removed {
             let name = PeerName::from_bytes(name.name);
-            self.spaces.remove(&name);
-            self.wants.remove(&name);
-            self.served.remove(&name);
+            if let Some(space) = self.spaces.remove(&name) {
+                self.set_aside.insert(name, space);
+            }
         }
         self.removals.ring = view.ring;
         self.removals.done = Some(view);
@@ -100,6 +100,7 @@ impl Ipam {
             return;
         }
         self.fence(now);
+        self.hear_again();
         if !complete && !stands {
             // What is left over is said anew, from here.
             self.acknowledge();
@@ -177,6 +178,16 @@ impl Ipam {
         }
         self.own.owned = owned;
         self.kept.retain(|number| !self.own.owned.contains(*number));
+    }
+
+    /// Takes in what those published who are not removed any more.
+    fn hear_again(&mut self) {
+        let again: Vec<PeerName> =
+            self.set_aside.keys().copied().filter(|name| !self.removals.is_done(*name)).collect();
+        for name in again {
+            let space = self.set_aside.remove(&name);
+            self.stats.misbehaved += u64::from(self.take_space(name, space).is_err());
+        }
     }
 
     /// This node is removed: it gives up everything, for ever.

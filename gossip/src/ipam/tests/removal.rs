@@ -233,6 +233,25 @@ fn one_removal_after_another() {
 }
 
 #[test]
+fn what_one_published_counts_again_when_it_is_not_removed_any_more() {
+    let mut world = World::founded(4, &["10.32.0.0/24"]);
+    world.mingle_among(&[0, 1, 3]);
+    world.mingle_among(&[0, 1, 2]);
+    // 3 is cut off, knows nothing of 2, and removes the others.
+    world.mingle_among(&[3]);
+    world.hosts[3].ipam.remove(name(0), true, 9, world.now).unwrap();
+    world.drain(3);
+    assert_eq!(owned(&world, 3), 256);
+    remove(&mut world, 0, 3);
+    world.mingle_among(&[0, 1, 2]);
+    assert_eq!(removed(&world, 2), [(name(3), true)]);
+    // 2 hears the record of 3's space before the word that it is no longer removed, and only once.
+    world.show(3, 2);
+    assert_eq!(removed(&world, 2), [(name(0), true), (name(1), true)]);
+    assert_eq!(world.hosts[2].ipam.routes(), world.hosts[3].ipam.routes());
+}
+
+#[test]
 fn what_cannot_be_removed() {
     let mut world = World::founded(2, &["10.32.0.0/24"]);
     let now = world.now;
