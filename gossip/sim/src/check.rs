@@ -178,7 +178,8 @@ pub(crate) fn view(index: usize, hosts: &[Host], removed: bool, whole: u128) -> 
         // What is not on the disk yet is not published.
         other.writing.is_empty() && published.is_some() && published == mine.records.get(&name)
     };
-    let in_ring = mine.space.ring != [0; 16];
+    // What is on its way to one who left is nobody's in its own eyes, until the granter takes it back.
+    let in_ring = mine.space.ring != [0; 16] && !mine.space.left;
     if !removed && in_ring && hosts.iter().all(current) && covered != whole {
         return Err(format!(
             "h{index} has heard of everything and sees owners of {covered} of {whole} addresses"

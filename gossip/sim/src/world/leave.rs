@@ -87,12 +87,9 @@ impl World {
     /// A machine whose daemon does not run gets a new identity, and joins; it does not found.
     pub(super) fn begin_anew(&mut self, host: usize) {
         let seed = self.options.seed;
-        let others = self.others(host);
         let Some(machine) = self.hosts.get_mut(host) else { return };
         machine.forget(host, seed);
         machine.init = weft_gossip::ipam::Init::Observer;
-        // In a chain the one that it was told of may be gone.
-        machine.targets = others;
         for peer in 0..self.hosts.len() {
             self.links.remove(&ends(host, peer));
         }
