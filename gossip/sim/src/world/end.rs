@@ -95,7 +95,9 @@ impl World {
     fn missed(&self) -> Vec<PeerName> {
         let former = self.hosts.iter().flat_map(|host| &host.former).map(|(name, _)| *name);
         let left = self.hosts.iter().filter(|host| host.left).map(Host::name);
-        let left: BTreeSet<PeerName> = former.chain(left).collect();
+        // Or that another ring removed, so that they take nothing over.
+        let out = self.hosts.iter().filter(|host| host.daemon.is_some() && !host.stays());
+        let left: BTreeSet<PeerName> = former.chain(left).chain(out.map(Host::name)).collect();
         let daemons =
             self.hosts.iter().filter(|host| host.stays()).filter_map(|it| it.daemon.as_ref());
         let removals = daemons.flat_map(|daemon| daemon.node.removals());

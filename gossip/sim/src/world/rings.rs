@@ -33,7 +33,8 @@ impl World {
         }
     }
 
-    /// A node that the nodes of one ring removed, and do not listen to, while it is in another.
+    /// A node that the nodes of one ring removed, and do not listen to, while it is in another; or one that
+    /// moves to a ring of which nobody is left.
     fn unheard(&self) -> Option<usize> {
         let ring = |host: &Host| host.space().map(|space| space.ring);
         let stay = || self.hosts.iter().enumerate().filter(|(_, host)| host.stays());
@@ -41,7 +42,11 @@ impl World {
             let by = |other: &Host| other.removes().contains(&host.name());
             stay().any(|(_, other)| ring(other) != ring(host) && by(other))
         };
-        stay().find(removed).map(|(index, _)| index)
+        let lost = |(_, host): &(usize, &Host)| {
+            let joins = host.space().map(|space| space.joins).filter(|joins| *joins != [0; 16]);
+            joins.is_some() && !stay().any(|(_, other)| ring(other) == joins)
+        };
+        stay().find(|host| removed(host) || lost(host)).map(|(index, _)| index)
     }
 
     /// In the end operators say so wherever two rings are seen.
@@ -50,7 +55,7 @@ impl World {
             return Ok(());
         }
         if let Some(host) = self.unheard() {
-            self.note(|| format!("h{host}: starts anew, removed by a ring that it is not in"));
+            self.note(|| format!("h{host}: starts anew: no ring listens to it"));
             self.crash(host);
             self.ghosts.extend(self.name(host));
             self.begin_anew(host);
