@@ -97,7 +97,12 @@ impl World {
         let left = self.hosts.iter().filter(|host| host.left).map(Host::name);
         // Or that another ring removed, so that they take nothing over.
         let out = self.hosts.iter().filter(|host| host.daemon.is_some() && !host.stays());
-        let left: BTreeSet<PeerName> = former.chain(left).chain(out.map(Host::name)).collect();
+        // Or that were granted space and look at another ring, in which they want none.
+        let late = self.now > self.healed_at + HEALING / 2;
+        let nowhere = |host: &&Host| host.space().is_some_and(|space| space.ring == [0; 16]);
+        let idle = self.hosts.iter().filter(|_| late && self.setting.apart()).filter(nowhere);
+        let gone = out.chain(idle).map(Host::name);
+        let left: BTreeSet<PeerName> = former.chain(left).chain(gone).collect();
         let daemons =
             self.hosts.iter().filter(|host| host.stays()).filter_map(|it| it.daemon.as_ref());
         let removals = daemons.flat_map(|daemon| daemon.node.removals());
@@ -105,7 +110,6 @@ impl World {
         // Or whose last word was lost with the only one who had heard it.
         let daemons =
             self.hosts.iter().filter(|host| host.stays()).filter_map(|it| it.daemon.as_ref());
-        let late = self.now > self.healed_at + HEALING / 2;
         let owners = daemons.filter(|_| late).flat_map(|daemon| daemon.node.owners());
         let missed = missed.chain(owners.map(|owner| owner.name));
         missed.filter(|name| left.contains(name)).collect()
