@@ -28,7 +28,7 @@ impl Ipam {
             return Err(HealError::NoRing);
         }
         let theirs = match self.spaces.get(&peer) {
-            Some(space) if space.ring != NO_RING => space,
+            Some(space) if space.ring != NO_RING && !space.left => space,
             Some(space) if space.joins == mine => return Err(HealError::SameRing(peer)),
             Some(_) | None => return Err(HealError::Unknown(peer)),
         };
@@ -90,7 +90,7 @@ impl Ipam {
         }
     }
 
-    /// The word by which this node is to move now: into a ring of which it can reach a node. Not while
+    /// The word by which this node is to move now: into a ring of which it can reach a node that stays. Not while
     /// a removal is pending here, whose members count on what this node holds.
     fn next_move(&self) -> Option<Heal> {
         let mine = self.my_ring();
@@ -104,7 +104,8 @@ impl Ipam {
         let words = others.flat_map(|(_, space)| &space.heals).chain(&self.own.heals);
         let there = |ring: RingId| {
             self.spaces.iter().any(|(name, space)| {
-                self.reachable.contains(name) && space.ring == ring && !space.tentative
+                let stays = !space.tentative && !space.leaving && !space.left;
+                self.reachable.contains(name) && space.ring == ring && stays
             })
         };
         words

@@ -46,7 +46,11 @@ impl World {
             let joins = host.space().map(|space| space.joins).filter(|joins| *joins != [0; 16]);
             joins.is_some() && !stay().any(|(_, other)| ring(other) == joins)
         };
-        stay().find(|host| removed(host) || lost(host)).map(|(index, _)| index)
+        // One keeps what there is.
+        let serving = stay().filter(|(_, host)| host.serves()).count();
+        let spare = |(_, host): &(usize, &Host)| serving > usize::from(host.serves());
+        let mut unheard = stay().filter(spare).filter(|host| removed(host) || lost(host));
+        unheard.next().map(|(index, _)| index)
     }
 
     /// In the end operators say so wherever two rings are seen.

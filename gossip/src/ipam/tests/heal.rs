@@ -231,6 +231,23 @@ fn who_leaves_a_ring_that_is_given_up_has_left_when_its_pods_are_gone() {
 }
 
 #[test]
+fn nobody_moves_to_a_ring_whose_last_node_left() {
+    let (mut world, sides) = two_rings([1, 1], &["10.32.0.0/24"]);
+    let (stay, come) = order(&world, sides);
+    let (low, high) = (stay[0], come[0]);
+    world.show(low, high);
+    assert_eq!(heal(&mut world, high, low), Ok(Healing::Moves));
+    assert_eq!(world.hosts[high].ipam.owned(), 256, "as soon as it reaches the other");
+    world.hosts[low].ipam.leave(world.now);
+    world.drain(low);
+    assert!(world.hosts[low].ipam.leaving().unwrap().done);
+    world.mingle();
+    assert_eq!(world.hosts[high].ipam.owned(), 256);
+    let unknown = world.hosts[low].config.name;
+    assert_eq!(heal(&mut world, high, low), Err(HealError::Unknown(unknown)));
+}
+
+#[test]
 fn a_newcomer_does_not_wait_for_a_ring_of_which_it_reaches_the_removed_only() {
     let mut world = World::new((0..5).map(|index| {
         let init = if index == 0 || index == 3 { Init::Founder } else { Init::Observer };
