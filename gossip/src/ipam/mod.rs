@@ -164,8 +164,9 @@ impl Ipam {
             return Ok(());
         }
         let checked = validate::space(origin, &space, &self.universe);
-        if self.removals.is_done(origin) {
+        if self.removals.is_done(origin) && self.is_of_ours(&space) {
             if checked.is_ok() {
+                self.stale |= self.spaces.remove(&origin).is_some();
                 self.set_aside.insert(origin, space);
             }
             return Ok(());

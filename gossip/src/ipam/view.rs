@@ -25,10 +25,11 @@ impl Ipam {
         let mine = self.removals.ring;
         let choose = |near: bool| {
             let spaces = self.spaces.iter().filter(|(_, space)| space.ring != NO_RING);
-            let stays = |name, space: &Space| {
-                self.reachable.contains(name) && !self.removals.is_removed(*name) && !space.left
+            let stays = |name: &PeerName, space: &Space| {
+                let removed = self.removals.is_removed_from(space.ring, *name);
+                self.reachable.contains(name) && !removed && !space.left
             };
-            let spaces = spaces.filter(|(name, space)| !near || stays(*name, space));
+            let spaces = spaces.filter(|(name, space)| !near || stays(name, space));
             spaces.map(|(_, space)| space.ring).min_by_key(|ring| (*ring != mine, *ring))
         };
         choose(true).or_else(|| choose(false)).or(Some(mine).filter(|ring| *ring != NO_RING))

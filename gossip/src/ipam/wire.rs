@@ -179,6 +179,8 @@ pub struct Weight {
 /// who has not said the same; and this is what it held at that moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Ack {
+    /// Of which ring: the writer's, or the one that it looks at while it is in none.
+    pub ring: RingId,
     /// All that are removed from the ring as far as the writer goes along, by name.
     pub removed: Vec<Tombstone>,
     /// The weight of what the writer had completed.

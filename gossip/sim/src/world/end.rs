@@ -201,9 +201,9 @@ impl World {
                 let removals: Vec<String> =
                     daemon.node.removals().iter().map(|it| daemon.node.label(it.name)).collect();
                 let space = daemon.space();
-                let (name, [a, b, ..]) = (host.name().short(), space.ring);
+                let (name, [a, b, ..], [v, w, ..]) = (host.name().short(), space.ring, space.view);
                 format!(
-                    "h{index} ({name}, ring {a:02x}{b:02x}): {}, removes {removals:?}",
+                    "h{index} ({name}, ring {a:02x}{b:02x}, view {v:02x}{w:02x}): {}, removes {removals:?}",
                     daemon.node.ipam_state()
                 )
             }

@@ -8,7 +8,8 @@ use super::{
     super::{
         Fenced, Ipam,
         spans::SpanSet,
-        wire::{Grant, ShortName, Span, Tombstone, View},
+        validate::NO_RING,
+        wire::{Grant, ShortName, Space, Span, Tombstone, View},
     },
     state::by_name,
     verdict::{Part, short, within},
@@ -56,6 +57,7 @@ impl Ipam {
     /// `valid`; `highest` is a version that no valid span is above.
     pub(super) fn adopt_view(&mut self, view: View, valid: &Valid<'_>, highest: u64, now: Time) {
         let me = self.config.name;
+        self.removals.ring = view.ring;
         let tombstones = by_name(view.removed.clone());
         let out = tombstones.get(&me).cloned();
         let size = self.removals.removed.len();
@@ -75,11 +77,11 @@ impl Ipam {
         self.removals.removed.remove(&me);
         for name in &view.removed {
             let name = PeerName::from_bytes(name.name);
-            if let Some(space) = self.spaces.remove(&name) {
+            let ours = self.spaces.get(&name).is_some_and(|space| self.is_of_ours(space));
+            if ours && let Some(space) = self.spaces.remove(&name) {
                 self.set_aside.insert(name, space);
             }
         }
-        self.removals.ring = view.ring;
         self.removals.done = Some(view);
         let complete = self.removals.removed.keys().all(|name| self.removals.is_done(*name));
         if !stands {
@@ -178,6 +180,12 @@ impl Ipam {
         }
         self.own.owned = owned;
         self.kept.retain(|number| !self.own.owned.contains(*number));
+    }
+
+    /// Whether what a node publishes is about the ring whose removals this node goes along with: in another
+    /// ring it counts, whoever removed it in this one.
+    pub(in crate::ipam) fn is_of_ours(&self, space: &Space) -> bool {
+        space.ring == NO_RING || space.ring == self.removals.ring
     }
 
     /// Takes in what those published who are not removed any more.

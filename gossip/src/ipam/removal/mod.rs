@@ -260,14 +260,15 @@ impl Ipam {
             grant.root = *me.as_bytes();
         }
         let known = self.removals.known.iter().map(|name| short(*name)).take(MAX_KNOWN).collect();
+        self.removals.ring = self.ring_in_view().unwrap_or(NO_RING);
         let ack = Ack {
+            ring: self.removals.ring,
             removed: self.removals.removed.values().cloned().collect(),
             after: self.removals.weight(),
             resigned: false,
             known,
             space: Space { kept: Vec::new(), refused: Vec::new(), ..self.space() },
         };
-        self.removals.ring = self.ring_in_view().unwrap_or(NO_RING);
         self.removals.pending = Some(ack);
         self.removals.publish_pending = true;
         self.removals.stale = true;

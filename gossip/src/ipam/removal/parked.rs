@@ -31,7 +31,7 @@ impl Removals {
             };
             self.parked.insert(self.ring, former);
         }
-        self.ring = taken_up.ring;
+        self.ring = ring;
         self.removed = by_name(taken_up.removed);
         self.done = taken_up.done;
         self.pending = taken_up.pending;
@@ -41,6 +41,15 @@ impl Removals {
         self.publish_pending = true;
         self.publish_completed = true;
         true
+    }
+
+    /// Whether this node goes along, or went along when it looked at `ring`, with the removal of `name` there.
+    pub(in crate::ipam) fn is_removed_from(&self, ring: RingId, name: PeerName) -> bool {
+        if ring == self.ring {
+            return self.is_removed(name);
+        }
+        let parked = self.parked.get(&ring).map(|parked| parked.removed.as_slice());
+        parked.unwrap_or_default().iter().any(|tombstone| tombstone.name == *name.as_bytes())
     }
 
     /// Whether this node went along with nothing.

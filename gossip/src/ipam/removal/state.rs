@@ -11,7 +11,6 @@ use weft_crypto::PeerName;
 use super::{
     super::{
         Fenced, RemovalView,
-        validate::NO_RING,
         wire::{
             Ack, ParkedRemovals, RawName, RingId, SavedRemovals, ShortName, Tombstone, View,
             ViewId, Weight,
@@ -233,7 +232,7 @@ impl Removals {
                 let done = done.and_then(|view| view.ack.as_ref());
                 pending.into_iter().chain(done).map(move |ack| (name, ack))
             })
-            .filter(|(_, ack)| ack.space.ring == ring || ack.space.ring == NO_RING)
+            .filter(|(_, ack)| ack.ring == ring)
             .collect()
     }
 }

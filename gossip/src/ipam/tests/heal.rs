@@ -241,10 +241,26 @@ fn nobody_moves_to_a_ring_whose_last_node_left() {
     world.hosts[low].ipam.leave(world.now);
     world.drain(low);
     assert!(world.hosts[low].ipam.leaving().unwrap().done);
+    world.show(low, high);
     world.mingle();
     assert_eq!(world.hosts[high].ipam.owned(), 256);
     let unknown = world.hosts[low].config.name;
     assert_eq!(heal(&mut world, high, low), Err(HealError::Unknown(unknown)));
+}
+
+#[test]
+fn one_that_was_removed_and_is_in_another_ring_can_be_healed_with() {
+    let (mut world, sides) = two_rings([1, 1], &["10.32.0.0/24"]);
+    let (stay, come) = order(&world, sides);
+    let (low, high) = (stay[0], come[0]);
+    let other = world.hosts[low].config.name;
+    world.hosts[high].ipam.remove(other, false, 7, world.now).unwrap();
+    world.drain(high);
+    world.mingle();
+    assert!(world.hosts[high].ipam.conflicts().contains(&Conflict::OtherRing { node: other }));
+    assert_eq!(heal(&mut world, high, low), Ok(Healing::Moves));
+    world.mingle();
+    check_one_ring(&world, 256);
 }
 
 #[test]
@@ -285,6 +301,8 @@ fn a_newcomer_says_no_second_word_when_it_looks_at_a_ring_again() {
     world.mingle_among(&[0, 4]);
     let word = world.hosts[4].pending.clone();
     assert!(word.is_some(), "it goes along, and 0 waits for 1");
+    world.show(4, 3);
+    assert_eq!(world.hosts[3].ipam.removals(), [], "the word is about the other ring");
     // That ring is out of reach, and another one is there.
     world.mingle_among(&[3, 4]);
     assert_eq!(world.hosts[4].pending, None);
