@@ -133,8 +133,8 @@ pub enum RemoveError {
     /// This node itself was removed.
     #[error("this node was itself removed: run `weft reset` to join anew under another identity")]
     Out,
-    /// This node leaves: what it takes from those it does not reach would be nobody's.
-    #[error("this node leaves the ring: force a removal on a node that stays")]
+    /// This node leaves: what came of that would be nobody's.
+    #[error("this node leaves the ring: remove the other on a node that stays")]
     Leaving,
     /// The list of the removed is full.
     #[error("{0} nodes were removed from this ring, the most there can be")]

@@ -47,7 +47,7 @@ impl Ipam {
         if self.own.ring == NO_RING {
             return Err(RemoveError::NoRing);
         }
-        if force && self.own.leaving {
+        if self.own.leaving {
             return Err(RemoveError::Leaving);
         }
         self.bury(name, false, at)?;

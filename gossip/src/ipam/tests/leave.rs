@@ -97,7 +97,7 @@ fn who_is_alone_leaves_at_once() {
 }
 
 #[test]
-fn who_leaves_removes_nobody_by_force() {
+fn who_leaves_removes_nobody() {
     let mut world = World::founded(3, &["10.32.0.0/24"]);
     world.mingle();
     let pod = world.ask(1, "pod");
@@ -105,9 +105,10 @@ fn who_leaves_removes_nobody_by_force() {
     leave(&mut world, 1);
     world.mingle_among(&[1]);
     let now = world.now;
-    let forced = world.hosts[1].ipam.remove(name(2), true, 7, now);
-    assert_eq!(forced, Err(RemoveError::Leaving));
-    assert_eq!(world.hosts[1].ipam.remove(name(2), false, 7, now), Ok(()));
+    for force in [false, true] {
+        let removed = world.hosts[1].ipam.remove(name(2), force, 7, now);
+        assert_eq!(removed, Err(RemoveError::Leaving));
+    }
 }
 
 #[test]
