@@ -19,8 +19,10 @@ const READY: Duration = Duration::from_secs(180);
 
 const PORT: u16 = 6443;
 
+type Step = fn(&mut Cluster);
+
 /// What is looked at, in this order, on one cluster.
-const STEPS: [(&str, fn(&mut Cluster)); 4] = [
+const STEPS: [(&str, Step); 4] = [
     ("two nodes without peers make one ring, and say so on their Nodes", one_ring),
     ("a policy of the API is enforced by labels of the API, which may change", policies),
     ("an API server that is away changes nothing, also over a restart", outage),
