@@ -75,7 +75,7 @@ fn found_targets_keep_to_the_limit_and_are_not_disturbed_by_others() {
     connector.set_targets(targets(&["given:6783"]), NOW);
     let found: Vec<String> = (2..30).map(|n| format!("10.0.0.{n}:6783")).collect();
     let found: BTreeSet<String> = found.into_iter().chain(["given:6783".to_owned()]).collect();
-    connector.set_found(found.clone(), NOW);
+    connector.set_found(found, NOW);
     assert_eq!(connector.found().len(), 28, "what was given is not found");
     let later = NOW + Duration::from_secs(1);
     let dialled: Vec<Endpoint> = std::iter::from_fn(|| connector.poll_dial(later)).collect();

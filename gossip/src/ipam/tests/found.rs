@@ -238,7 +238,7 @@ fn the_number_of_those_that_take_part_only_grows_once_a_promise_is_given() {
     }
     // A vote that two of three hosts answered is called.
     world.mingle_among(&[0, 1, 2]);
-    world.now = world.now + Duration::from_secs(4);
+    world.now += Duration::from_secs(4);
     let now = world.now;
     world.hosts[0].ipam.handle_timeout(now);
     world.drain(0);

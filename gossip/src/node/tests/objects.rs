@@ -390,7 +390,7 @@ fn each_pod_of_another_node_that_changes_is_told_once_and_no_other() {
     pods.remove("c05/eth0");
     cluster.nodes[1].set_pods(pods.clone(), now);
     cluster.pass(Duration::from_secs(1));
-    assert_eq!(polled(&mut cluster.nodes[0]), [(5, None), (6, Some(relabelled.clone()))]);
+    assert_eq!(polled(&mut cluster.nodes[0]), [(5, None), (6, Some(relabelled))]);
 
     // It goes and comes before anybody asks.
     for pods in [BTreeMap::new(), pods.clone()] {

@@ -200,7 +200,7 @@ fn only_where_something_may_be_denied_is_a_tightening() {
     Arc::make_mut(&mut fewer.policies).remove(&("x".to_owned(), "db".to_owned()));
     assert_eq!(between(&before, &fewer), nowhere(), "a policy that goes");
     assert_eq!(between(&fewer, &before), at(3), "a policy that comes");
-    assert_eq!(between(&Cluster::default(), &before).clone(), {
+    assert_eq!(between(&Cluster::default(), &before), {
         let addresses = before.pods.iter().flat_map(|pod| pod.addresses.clone());
         Tightening::At(addresses.collect())
     });
