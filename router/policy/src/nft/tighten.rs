@@ -135,3 +135,69 @@ fn only_allows_more(old: &[Line], new: &[Line]) -> bool {
     }
     old.all(denies)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Protocol;
+
+    fn line(port: u16, action: Action) -> Line {
+        let matches = vec![Match::Ports(Protocol::Tcp, vec![(port, port)])];
+        Line { matches, counted: true, action, comment: String::new() }
+    }
+
+    #[test]
+    fn lines_that_allow_may_come_and_those_that_deny_may_go() {
+        let chain = |lines: &[(u16, Action)]| -> Vec<Line> {
+            lines.iter().map(|(port, action)| line(*port, action.clone())).collect()
+        };
+        let (allow, deny) = (Action::Return, Action::Drop);
+        let (pass, log) = (Action::Goto("p".into()), Action::Log(1, "ingress"));
+        let before = [(1, allow.clone()), (2, deny.clone()), (3, pass.clone()), (4, deny.clone())];
+        let with = |at: usize, new: (u16, Action)| {
+            let mut lines = before.to_vec();
+            lines.insert(at, new);
+            chain(&lines)
+        };
+        let without = |at: usize| {
+            let mut lines = before.to_vec();
+            lines.remove(at);
+            chain(&lines)
+        };
+        let before = chain(&before);
+        assert!(only_allows_more(&before, &before));
+        for at in 0..=4 {
+            assert!(only_allows_more(&before, &with(at, (9, allow.clone()))), "{at}");
+            assert!(only_allows_more(&before, &with(at, (9, Action::Accept))), "{at}");
+            assert!(only_allows_more(&before, &with(at, (9, log.clone()))), "it decides nothing");
+            assert!(!only_allows_more(&before, &with(at, (9, deny.clone()))), "{at}");
+            assert!(!only_allows_more(&before, &with(at, (9, pass.clone()))), "{at}");
+        }
+        assert!(!only_allows_more(&before, &without(0)), "one that allows");
+        assert!(only_allows_more(&before, &without(1)));
+        assert!(!only_allows_more(&before, &without(2)), "one that leads elsewhere");
+        assert!(only_allows_more(&before, &without(3)));
+        let swapped: Vec<Line> = [1, 0, 2, 3].map(|at: usize| before[at].clone()).into();
+        assert!(!only_allows_more(&before, &swapped), "denied first");
+        assert!(!only_allows_more(&chain(&[(1, pass)]), &[]));
+    }
+
+    #[test]
+    fn a_set_of_lines_that_differ_allows_nothing_more() {
+        let asking = |action| Line {
+            matches: vec![Match::Address(super::super::End::Source, crate::Family::V4, "s".into())],
+            ..line(1, action)
+        };
+        let sense = |actions: &[Action]| {
+            let lines = actions.iter().cloned().map(asking).collect();
+            let ruleset =
+                Ruleset { chains: [("c".to_owned(), lines)].into(), ..Ruleset::default() };
+            ruleset.senses().get("s").copied()
+        };
+        assert_eq!(sense(&[Action::Return, Action::Accept]), Some(Sense::Allows));
+        assert_eq!(sense(&[Action::Log(1, "ingress"), Action::Drop]), Some(Sense::Denies));
+        assert_eq!(sense(&[Action::Return, Action::Drop]), Some(Sense::Mixed));
+        assert_eq!(sense(&[Action::Goto("p".into())]), Some(Sense::Mixed));
+        assert_eq!(sense(&[Action::Log(1, "ingress")]), None);
+    }
+}

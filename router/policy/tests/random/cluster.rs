@@ -164,12 +164,13 @@ pub(crate) fn policy() -> impl Strategy<Value = NetworkPolicy> {
     )
 }
 
-pub(crate) fn tier_policy() -> impl Strategy<Value = TierPolicy> {
+pub(crate) fn tier_rule() -> impl Strategy<Value = TierRule> {
     let actions = vec![TierAction::Accept, TierAction::Deny, TierAction::Pass];
-    let rules = move || {
-        let rule = (select(actions.clone()), rule());
-        vec(rule.prop_map(|(action, matching)| TierRule { action, matching }), 0..2)
-    };
+    (select(actions), rule()).prop_map(|(action, matching)| TierRule { action, matching })
+}
+
+pub(crate) fn tier_policy() -> impl Strategy<Value = TierPolicy> {
+    let rules = || vec(tier_rule(), 0..2);
     (0u32..3, selector(), selector(), rules(), rules()).prop_map(
         |(priority, namespaces, pods, ingress, egress)| TierPolicy {
             name: String::new(),

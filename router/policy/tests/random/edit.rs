@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use weft_policy::{Cluster, Labels, Namespace, NetworkPolicy, Pod, Rule, TierPolicy};
+use weft_policy::{Cluster, Labels, Namespace, NetworkPolicy, Pod, Rule, TierPolicy, TierRule};
 
-use super::cluster::{NAMESPACES, labels, pod, policy, rule, tier_policy};
+use super::cluster::{NAMESPACES, labels, pod, policy, rule, tier_policy, tier_rule};
 
 /// A change. An index is one into what there is, and changes nothing where there is none.
 #[derive(Debug, Clone)]
@@ -22,6 +22,9 @@ pub(crate) enum Edit {
     IngressRuleGoes(Index),
     AdminComes(TierPolicy),
     AdminGoes,
+    /// A rule of all policies of the administrator's tier; the first or the last.
+    AdminRuleComes(bool, TierRule),
+    AdminRuleGoes(bool),
     BaselineComes(TierPolicy),
 }
 
@@ -40,6 +43,9 @@ pub(crate) fn arbitrary_edit() -> impl Strategy<Value = Edit> {
         3 => index().prop_map(Edit::IngressRuleGoes),
         1 => tier_policy().prop_map(Edit::AdminComes),
         1 => Just(Edit::AdminGoes),
+        2 => (any::<bool>(), tier_rule())
+            .prop_map(|(first, rule)| Edit::AdminRuleComes(first, rule)),
+        2 => any::<bool>().prop_map(Edit::AdminRuleGoes),
         1 => tier_policy().prop_map(Edit::BaselineComes),
     ]
 }
@@ -104,6 +110,18 @@ impl Edit {
                 cluster.admin.push(policy);
             }
             Self::AdminGoes => drop(cluster.admin.pop()),
+            Self::AdminRuleComes(first, rule) => {
+                for rules in cluster.admin.iter_mut().flat_map(rules_of) {
+                    rules.insert(if first { 0 } else { rules.len() }, rule.clone());
+                }
+            }
+            Self::AdminRuleGoes(first) => {
+                for rules in cluster.admin.iter_mut().flat_map(rules_of) {
+                    if !rules.is_empty() {
+                        rules.remove(if first { 0 } else { rules.len() - 1 });
+                    }
+                }
+            }
             Self::BaselineComes(mut policy) => {
                 policy.name = "new".to_owned();
                 cluster.baseline.retain(|policy| policy.name != "new");
@@ -111,6 +129,10 @@ impl Edit {
             }
         }
     }
+}
+
+fn rules_of(policy: &mut TierPolicy) -> [&mut Vec<TierRule>; 2] {
+    [&mut policy.ingress, &mut policy.egress]
 }
 
 fn policy_at(cluster: &mut Cluster, index: Index, change: impl Fn(&mut NetworkPolicy)) {
