@@ -55,6 +55,9 @@ impl Ipam {
         if elsewhere || (ring != NO_RING && ring != space.ring) {
             return Ok(());
         }
+        if grants.iter().any(|grant| self.granted_before(&grant.span)) {
+            return Ok(());
+        }
         let owned = self.own.owned.len() + self.removals.rest.spans();
         let too_many = owned + grants.len() > MAX_OWNED
             || (known == 0 && self.own.accepted.len() >= MAX_GRANTERS);
@@ -90,6 +93,15 @@ impl Ipam {
         for (origin, space) in &spaces {
             self.stats.misbehaved += u64::from(self.take_over(*origin, space).is_err());
         }
+    }
+
+    /// Whether part of `span` is in flight from this node by an older grant: then it has come back by way
+    /// of others before the record is here of who took it over. That record is waited for, since one
+    /// that shows an address both in flight and owned makes no sense to anybody.
+    fn granted_before(&self, span: &Span) -> bool {
+        let meets = |other: &Span| other.start <= span.end && other.end >= span.start;
+        let mut granted = self.own.grants.iter().map(|grant| &grant.span);
+        granted.any(|other| meets(other) && other.version < span.version)
     }
 
     /// Whether this node, or a third one, has a claim on part of `span` that is not older than it.

@@ -177,8 +177,10 @@ impl Ipam {
         checked?;
         self.yield_to(&space);
         let taken_over = self.take_over(origin, &space);
+        let in_flight = self.own.grants.len();
         self.drop_taken(origin, &space);
         self.take_back(origin, &space);
+        let landed = self.own.grants.len() < in_flight;
         self.other_ranges.remove(&origin);
         let known = self.spaces.get(&origin);
         let more_free = known.is_none_or(|known| known.free != space.free);
@@ -198,6 +200,10 @@ impl Ipam {
         // record that shows which ring they are about.
         self.removals.stale |= space.left || known.is_none_or(|known| known.ring != space.ring);
         self.spaces.insert(origin, space);
+        if landed {
+            // What was granted on may have been offered to this node already.
+            self.take_over_late();
+        }
         taken_over
     }
 

@@ -264,3 +264,49 @@ fn an_old_grant_is_not_taken_over_again_after_the_space_went_back() {
 fn a_node_that_forgets_what_it_took_over_is_found_out() {
     there_and_back(Some(Fault::NoNumbers));
 }
+
+#[test]
+fn what_comes_back_before_it_is_known_to_have_arrived_is_waited_for() {
+    let mut world = World::founded(3, &["10.32.0.0/12"]);
+    world.mingle();
+    // Host 0 grants to host 1, and does not hear that it was taken over.
+    for n in 0..owned(&world, 1) {
+        world.ask(1, &n.to_string());
+    }
+    world.show(1, 0);
+    world.show(0, 1);
+    let granted = world.hosts[0].space.as_ref().unwrap().grants[0].span;
+    let there = crate::ipam::universe::address(granted.start + 5);
+    assert_eq!(world.hosts[1].ipam.owner_of(there), Some(name(1)));
+    // An address of that goes on to host 2, and from there back to host 0.
+    let wanted = format!("{there}/32");
+    world.show(0, 2);
+    world.show(1, 2);
+    let id = world.ask_for(2, "b", &[&wanted]);
+    world.show(2, 1);
+    world.show(1, 2);
+    assert_eq!(world.got(2, id), [format!("{there}/12")]);
+    let now = world.now;
+    world.hosts[2].ipam.release("b", now);
+    world.now += Duration::from_secs(31);
+    let now = world.now;
+    world.hosts[2].ipam.handle_timeout(now);
+    world.drain(2);
+    world.show(2, 0);
+    let number = granted.start + 5;
+    let range = RangeWant { range: 0, count: 1, urgent: true, within: Some((number, number)) };
+    let donor = raw(2);
+    let seq = world.hosts[0].want.as_ref().map_or(1, |want| want.seq + 1);
+    world.hosts[0].want = Some(Want { seq, donor, ranges: vec![range] });
+    world.show(0, 2);
+    let back = world.hosts[2].space.as_ref().unwrap().grants[0];
+    assert_eq!((back.to, back.span.start), (raw(0), number));
+    world.show(2, 0);
+    world.check();
+    assert!(!world.hosts[0].ipam.own.owned.contains(number), "the record of host 1 is missing");
+    world.show(1, 0);
+    world.check();
+    assert!(world.hosts[0].ipam.own.owned.contains(number));
+    world.mingle();
+    world.check();
+}
