@@ -60,13 +60,20 @@ fn one_ring(cluster: &mut Cluster) {
     }
     cluster.lab.await_mesh(PATIENCE);
     for host in 1..=2 {
+        eventually("the API is watched", PATIENCE, || {
+            let status = cluster.lab.status(host)?;
+            let watched = status["kubernetes"]["state"] == "watching";
+            if watched && status["warnings"] == json!([]) {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
+        });
         let status = cluster.lab.status(host).expect("it answers");
-        assert_eq!(status["kubernetes"]["node"], format!("h{host}"));
-        assert_eq!(status["kubernetes"]["state"], "watching", "{status}");
-        assert_eq!(status["warnings"], json!([]), "{status}");
+        assert_eq!(status["kubernetes"]["node"], format!("n{host}"));
         let name = status["router"]["name"].clone();
         eventually("the Node's annotation and condition", PATIENCE, || {
-            let node = cluster.get(&["node", &format!("h{host}")])?;
+            let node = cluster.get(&["node", &format!("n{host}")])?;
             let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
             let up = conditions
                 .iter()
@@ -148,10 +155,10 @@ fn outage(cluster: &mut Cluster) {
 }
 
 fn deleted_node(cluster: &mut Cluster) {
-    cluster.kubectl(&["delete", "node", "h2"]);
+    cluster.kubectl(&["delete", "node", "n2"]);
     for (host, words) in [
-        (1, "the Node h2 is gone from the Kubernetes API, and yet"),
-        (2, "this node has no Node h2 in the Kubernetes API"),
+        (1, "the Node n2 is gone from the Kubernetes API, and yet"),
+        (2, "this node has no Node n2 in the Kubernetes API"),
     ] {
         eventually(words, PATIENCE, || {
             let warnings = cluster.lab.status(host)?["warnings"].to_string();
@@ -240,7 +247,7 @@ impl Cluster {
 
     fn launch(&self, host: usize) {
         let kubeconfig = self.dir.join("kubeconfig").display().to_string();
-        let node = format!("h{host}");
+        let node = format!("n{host}");
         self.lab.launch(host, &["--kubeconfig", &kubeconfig, "--kubernetes-node", &node]);
     }
 
@@ -271,7 +278,7 @@ impl Cluster {
 
     /// A Node as a kubelet registers it.
     fn node(&self, host: usize) {
-        let name = format!("h{host}");
+        let name = format!("n{host}");
         self.apply(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } }));
         let address = underlay(&self.lab, host);
         let addresses = json!([{ "type": "InternalIP", "address": address }]);
@@ -286,7 +293,7 @@ impl Cluster {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": "default", "labels": { "app": app } },
             "spec": {
-                "nodeName": format!("h{host}"), "containers": [container],
+                "nodeName": format!("n{host}"), "containers": [container],
                 "tolerations": [{ "operator": "Exists" }],
             },
         }));

@@ -109,6 +109,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    const ALL: [Self; 6] = [
+        Self::Gossip,
+        Self::Attachments,
+        Self::Targets,
+        Self::Peers,
+        Self::Heard,
+        Self::Kubernetes,
+    ];
+
     /// Whether it goes into the journal; else it has a file of its own, replaced as a whole.
     pub(super) fn in_journal(self) -> bool {
         matches!(self, Self::Gossip | Self::Attachments)
@@ -139,15 +149,7 @@ impl Kind {
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        const ALL: [Kind; 6] = [
-            Kind::Gossip,
-            Kind::Attachments,
-            Kind::Targets,
-            Kind::Peers,
-            Kind::Heard,
-            Kind::Kubernetes,
-        ];
-        ALL.into_iter().find(|kind| kind.code() == code)
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 }
 

@@ -195,6 +195,22 @@ fn writer(dir: &Path) -> (Store, Writer, mpsc::Receiver<Outcome>) {
 }
 
 #[test]
+fn what_is_no_journals_has_a_file_whatever_kind_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, writer, outcomes) = writer(dir.path());
+    let files: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !kind.in_journal()).collect();
+    for kind in &files {
+        let what = Written::Snapshot(format!("{kind:?}").into_bytes());
+        writer.save(vec![Write { kind: *kind, token: 1, what }]);
+    }
+    writer.finish();
+    assert_eq!(outcomes.iter().count(), files.len());
+    for kind in files {
+        assert_eq!(store.load(kind).unwrap(), Some(format!("{kind:?}").into_bytes()));
+    }
+}
+
+#[test]
 fn the_writer_keeps_order_reports_all_and_shares_syncs() {
     let dir = tempfile::tempdir().unwrap();
     let (store, writer, outcomes) = writer(dir.path());

@@ -4,6 +4,7 @@
 //! hundred requests at once cost a few syncs. The other one replaces whole files, checkpoints among
 //! them, so that nothing in the journal waits for those.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -263,7 +264,8 @@ fn replace_files(dir: &Path, queue: &mpsc::Receiver<ForFiles>, done: &Done) {
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
-        for kind in [Kind::Targets, Kind::Peers, Kind::Heard] {
+        let kinds: BTreeSet<Kind> = waiting.iter().map(|(kind, ..)| *kind).collect();
+        for kind in kinds {
             replace_newest(dir, kind, &mut waiting, done);
         }
         if let Some((generation, all)) = checkpoint
