@@ -28,7 +28,7 @@ mod watches;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 use weft_api::attach::Attachment;
 use weft_gossip::{Time, Written};
 use weft_kubernetes::{Event, Resource};
@@ -194,15 +194,9 @@ impl Engine {
             }
             Event::Watching(resource) => kubernetes.watches.watching(resource, seconds, now),
             Event::Failing { resource, why, answered } => {
-                warn!(kind = resource.as_str(), why, "the Kubernetes API cannot be watched");
                 kubernetes.watches.failing(resource, why, answered, seconds, now);
             }
-            Event::Unsaid(unsaid) => {
-                if let Some(why) = unsaid.as_ref().filter(|_| unsaid != kubernetes.unsaid) {
-                    warn!("{why}");
-                }
-                kubernetes.unsaid = unsaid;
-            }
+            Event::Unsaid(unsaid) => kubernetes.unsaid = unsaid,
         }
     }
 
