@@ -1,6 +1,7 @@
 //! Space changes hands.
 
 use super::*;
+use crate::ipam::universe;
 
 fn owned(world: &World, index: usize) -> u64 {
     world.hosts[index].ipam.owned()
@@ -276,7 +277,7 @@ fn what_comes_back_before_it_is_known_to_have_arrived_is_waited_for() {
     world.show(1, 0);
     world.show(0, 1);
     let granted = world.hosts[0].space.as_ref().unwrap().grants[0].span;
-    let there = crate::ipam::universe::address(granted.start + 5);
+    let there = universe::address(granted.start + 5);
     assert_eq!(world.hosts[1].ipam.owner_of(there), Some(name(1)));
     // An address of that goes on to host 2, and from there back to host 0.
     let wanted = format!("{there}/32");
