@@ -3,6 +3,7 @@
 mod egress;
 pub(crate) mod fuzzing;
 mod ingress;
+mod pace;
 mod payload;
 pub(crate) mod relay;
 pub(crate) mod urgency;

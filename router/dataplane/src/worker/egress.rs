@@ -10,6 +10,7 @@ use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::udp::MESSAGE_TOO_LONG;
 use weft_netio::wait::readable_or_raised;
 
+use super::pace::Pace;
 use super::payload::{self, FramePacket};
 use super::relay::{self, Leap};
 use super::urgency::Urgency;
@@ -37,6 +38,7 @@ pub(super) struct Egress {
     frame: Vec<u8>,
     batch_len: usize,
     urgency: Urgency,
+    pace: Pace,
 }
 
 /// Packets on their way out.
@@ -55,7 +57,7 @@ impl Egress {
         let (notices, tally) = (Notices::default(), Counters::default());
         let out = Outbox { shared, batch, inner: Vec::new(), notices, tally };
         let urgency = Urgency::new(realtime);
-        Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency }
+        Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency, pace: Pace::new() }
     }
 
     /// Works until shutdown or until the TAP fails.
@@ -76,14 +78,17 @@ impl Egress {
             return Ok(false);
         }
         self.urgency.kept_up();
+        self.pace.woken();
         let mut more = true;
         while more && !self.out.shared.stopping() {
             let filled = self.fill();
             self.out.flush();
+            self.pace.moved(self.out.tally.sent.bytes);
             self.out.shared.counters.absorb(&mut self.out.tally);
             self.urgency.worked();
             more = filled?;
         }
+        self.pace.rest();
         Ok(true)
     }
 

@@ -9,6 +9,7 @@ use weft_netio::batch::RecvBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::wait::readable_rung_or_raised;
 
+use super::pace::Pace;
 use super::payload::{Kind, Payload};
 use super::relay::{Arrived, Relay, Whole};
 use super::urgency::Urgency;
@@ -42,6 +43,7 @@ pub(super) struct Ingress {
     windows: Windows,
     relay: Relay,
     urgency: Urgency,
+    pace: Pace,
     /// Receive errors since the last success.
     errors: usize,
     tally: Counters,
@@ -53,8 +55,8 @@ impl Ingress {
         let batch = RecvBatch::new(batch_len, BUFFER_LEN);
         let (windows, urgency) = (Windows::default(), Urgency::new(realtime));
         let tally = Counters::default();
-        let relay = Relay::new(&shared);
-        Self { shared, batch, batch_len, windows, relay, urgency, errors: 0, tally }
+        let (relay, pace) = (Relay::new(&shared), Pace::new());
+        Self { shared, batch, batch_len, windows, relay, urgency, pace, errors: 0, tally }
     }
 
     /// Works until shutdown or until the socket fails.
@@ -75,6 +77,7 @@ impl Ingress {
             return Ok(false);
         }
         self.urgency.kept_up();
+        self.pace.woken();
         while !self.shared.stopping() {
             self.take_tunnelled();
             let received = match self.batch.recv(&self.shared.socket) {
@@ -89,12 +92,14 @@ impl Ingress {
             };
             self.errors = 0;
             self.deliver();
+            self.pace.moved(self.tally.received.bytes);
             self.shared.counters.absorb(&mut self.tally);
             self.urgency.worked();
             if received < self.batch_len {
                 break;
             }
         }
+        self.pace.rest();
         Ok(true)
     }
 

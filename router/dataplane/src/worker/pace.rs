@@ -1,0 +1,109 @@
+//! When a worker lets packets gather before it looks for more.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Wake-ups between two looks at the clock, so that none falls to a packet.
+const LOOK: u32 = 32;
+
+/// Wake-ups that lie closer together than this are dense: 20,000 a second. A wake-up costs up to a fifth of it where
+/// it goes from one virtual processor to another.
+const DENSE: Duration = Duration::from_micros(50);
+
+/// A worker that rests goes on with that until its wake-ups, rests included, are further apart than this.
+const SPARSE: Duration = Duration::from_micros(100);
+
+/// Wake-ups that move less than this, on average, find small packets. Bulk data comes in more, and gathers by itself.
+const SMALL: u64 = 16 << 10;
+
+/// How long a worker rests. What comes meanwhile costs one wake-up instead of one each, as with network cards that
+/// hold their interrupts back (`docs/performance.md`).
+const REST: Duration = Duration::from_micros(50);
+
+/// What a worker does about the rate at which it is woken up.
+///
+/// A wake-up for each of many small packets takes longer than the packet. Where they are dense, a worker rests after
+/// it has found its queue empty, so that each is late by [`REST`] at most and several come with the next wake-up. There
+/// is no timer where nothing comes: a worker rests after work only.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Since the last look.
+    woken: u32,
+    bytes: u64,
+    looked: Instant,
+    resting: bool,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { woken: 0, bytes: 0, looked: Instant::now(), resting: false }
+    }
+
+    /// The worker was woken up.
+    pub(super) fn woken(&mut self) {
+        self.woken += 1;
+        if self.woken == LOOK {
+            self.look(Instant::now());
+        }
+    }
+
+    /// It has moved so much.
+    pub(super) fn moved(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// It has found its queue empty: rests, if that is worth it.
+    pub(super) fn rest(&self) {
+        if self.resting {
+            thread::sleep(REST);
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
+        let gap = now.saturating_duration_since(self.looked) / LOOK;
+        let limit = if self.resting { SPARSE } else { DENSE };
+        self.resting = gap < limit && self.bytes / u64::from(LOOK) < SMALL;
+        (self.woken, self.bytes, self.looked) = (0, 0, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a worker rests after a look that found such a time between wake-ups, each of so many bytes.
+    fn rests(pace: &mut Pace, gap: u64, bytes: u64) -> bool {
+        pace.moved(bytes * u64::from(LOOK));
+        pace.look(pace.looked + Duration::from_micros(gap) * LOOK);
+        pace.resting
+    }
+
+    #[test]
+    fn small_packets_that_are_dense_gather_until_they_are_sparse() {
+        let mut pace = Pace::new();
+        assert!(!rests(&mut pace, 60, 100));
+        assert!(rests(&mut pace, 25, 100));
+        assert!(rests(&mut pace, 90, 400), "its own rests make them sparser");
+        assert!(!rests(&mut pace, 110, 400));
+        assert!(!rests(&mut pace, 90, 400));
+    }
+
+    #[test]
+    fn bulk_data_is_never_rested_on() {
+        let mut pace = Pace::new();
+        assert!(!rests(&mut pace, 10, 60_000));
+        assert!(rests(&mut pace, 10, 1_000));
+        assert!(!rests(&mut pace, 10, 60_000));
+    }
+
+    #[test]
+    fn the_clock_is_looked_at_once_in_many_wake_ups() {
+        let mut pace = Pace::new();
+        let before = pace.looked;
+        (1..LOOK).for_each(|_| pace.woken());
+        assert_eq!(pace.looked, before);
+        pace.woken();
+        assert!(pace.looked > before);
+        assert_eq!(pace.woken, 0);
+    }
+}
