@@ -196,6 +196,13 @@ def write_markdown(results, rows, path):
     idle = results.get("weft", "idle_percent")
     if idle is not None:
         out += [f"Idle, three nodes with a Pod each: the busiest daemon takes {show_with_range(idle, '{:.3f}')} % of a core.", ""]
+    relay, direct = results.get("weft", "relay_gbps"), results.get("weft", "direct_gbps")
+    if relay is not None and direct is not None:
+        out += [
+            f"TCP, one stream, through a node between two that cannot reach each other: {show_with_range(relay, '{:.2f}')} Gbit/s; "
+            f"beside it, between neighbours of the same three: {show_with_range(direct, '{:.2f}')} Gbit/s.",
+            "",
+        ]
     head = ["system", *(f"{one} {two}" for one, two, _, _ in RATIOS)]
     out += ["## Ratios", "", *markdown_table(head, ratio_rows(results)), ""]
     out += ["## What it must reach", "", *markdown_table(targets.HEAD, targets.cells(rows), targets.WORDS), ""]

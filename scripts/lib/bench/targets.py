@@ -70,6 +70,7 @@ def evaluate(results):
     loaded = results.median("weft", "loaded_p99_us")
     rss = results.median("weft", "rss_mib")
     idle = results.median("weft", "idle_percent")
+    relayed, direct = results.median("weft", "relay_gbps"), results.median("weft", "direct_gbps")
     return [
         row("TCP, 1 stream, automatic cipher / wireguard-go", to_wireguard, "{:.2f}", 2.7, note=no_wireguard),
         row(
@@ -98,7 +99,7 @@ def evaluate(results):
         row("CPU s/GB, whole machine / wireguard-go", results.ratio("weft", "cpu_s_per_gb", "wggo"), "{:.3f}", 0.4, 0.3,
             at_least=False, note=no_wireguard),
         row("memory of a daemon under load", rss, "{:.1f}", 32, 16, at_least=False, unit=" MiB"),
-        row("TCP through one relay / direct", None, "{:.2f}", 0.5, 0.6, note="not part of this bench"),
+        row("TCP through one relay / direct", relayed / direct if relayed and direct else None, "{:.2f}", 0.5, 0.6),
         row("idle CPU of a daemon, 3 nodes", idle, "{:.3f}", 0.2, 0.05, at_least=False, unit=" %"),
     ]
 
