@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use weft_crypto::{
-//!     HEADER_LEN, Offer, ReceiverIndex, ReplayWindow, Role, SessionKeys, SuitePolicy, TAG_LEN, negotiate,
+//!     HEADER_LEN, Offer, ReceiverIndex, Role, SessionKeys, SuitePolicy, TAG_LEN, negotiate,
 //! };
 //!
 //! // The peers tell each other which ciphers they allow; both find the same one.
@@ -28,9 +28,9 @@
 //! let sealer = client.sealer(ReceiverIndex(42), suite);
 //! sealer.seal(&mut packet)?;
 //!
-//! let mut window = ReplayWindow::new();
-//! let (counter, plaintext) = server.opener(suite).open(&mut packet)?;
-//! window.accept(counter)?;
+//! let opener = server.opener(suite);
+//! let (counter, plaintext) = opener.open(&mut packet)?;
+//! opener.replay().accept(counter)?;
 //! assert_eq!(plaintext, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

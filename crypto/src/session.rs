@@ -10,7 +10,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::aead::{self, Aead, KEY_LEN, OpenError, nonce};
 use crate::packet::{HEADER_LEN, Header, MAX_PACKET_LEN, MAX_PACKETS, ReceiverIndex, TAG_LEN};
-use crate::{HeaderError, Role, Suite};
+use crate::{HeaderError, ReplayWindow, Role, Suite};
 
 /// The TLS exporter label (RFC 8446, section 7.5) whose output [`SessionKeys::derive`] takes. Its context is empty.
 pub const DATA_EXPORTER_LABEL: &[u8] = b"EXPORTER-weft/1 data";
@@ -81,7 +81,7 @@ impl SessionKeys {
 
     /// What opens the peer's packets to us.
     pub fn opener(&self, suite: Suite) -> Opener {
-        Opener { aead: keyed(&self.receiving, suite) }
+        Opener { aead: keyed(&self.receiving, suite), replay: ReplayWindow::new() }
     }
 }
 
@@ -197,13 +197,14 @@ impl fmt::Debug for Sealer {
 /// Opens packets of one session in one direction.
 pub struct Opener {
     aead: Box<dyn Aead>,
+    replay: ReplayWindow,
 }
 
 impl Opener {
     /// Authenticates and decrypts one packet in place; returns its counter and its plaintext, a part of `packet`.
     ///
-    /// Replay is not checked here: pass the counter to [`ReplayWindow::accept`](crate::ReplayWindow::accept) before
-    /// using the plaintext.
+    /// Replay is not checked here: pass the counter to [`ReplayWindow::accept`] of [`Self::replay`] before using the
+    /// plaintext.
     ///
     /// # Errors
     /// [`OpenError`]; the content of `packet` is then of no use.
@@ -214,6 +215,11 @@ impl Opener {
         let Header { receiver: _, counter } = Header::decode(header)?;
         self.aead.open(nonce(counter), header, buffer, tag)?;
         Ok((counter, buffer))
+    }
+
+    /// Which counters were accepted under this key. It lives as long as the key, whoever opens its packets.
+    pub fn replay(&self) -> &ReplayWindow {
+        &self.replay
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{HEADER_LEN, Header, ReplayWindow, TAG_LEN};
+use crate::{HEADER_LEN, Header, TAG_LEN};
 
 const SUITE: Suite = Suite::ChaCha20Poly1305;
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ const LATEST: Duration = Duration::from_secs(120);
 struct End {
     epochs: Epochs,
     sealer: Arc<Sealer>,
-    windows: Vec<(ReceiverIndex, Arc<Opener>, ReplayWindow)>,
+    openers: Vec<(ReceiverIndex, Arc<Opener>)>,
     incoming: VecDeque<Vec<u8>>,
     drawn: u32,
 }
@@ -32,25 +32,21 @@ impl End {
         let epochs = Epochs::new(&keys, role, SUITE, indices, times, 0, now);
         let sealer = Arc::clone(epochs.sealer());
         let mut end =
-            Self { epochs, sealer, windows: Vec::new(), incoming: VecDeque::new(), drawn: ours };
+            Self { epochs, sealer, openers: Vec::new(), incoming: VecDeque::new(), drawn: ours };
         end.publish();
         end
     }
 
-    /// Hands the keys to the data plane, which keeps the windows of those that stay.
+    /// Hands the keys to the data plane.
     fn publish(&mut self) {
         if !self.epochs.take_changed() {
             return;
         }
         self.sealer = Arc::clone(self.epochs.sealer());
-        let mut old = std::mem::take(&mut self.windows);
-        for (index, opener) in self.epochs.openers() {
-            let known = old.iter().position(|(_, other, _)| Arc::ptr_eq(other, opener));
-            let window = known.map_or_else(ReplayWindow::new, |at| old.swap_remove(at).2);
-            self.windows.push((index, Arc::clone(opener), window));
-        }
-        let indices: BTreeSet<_> = self.windows.iter().map(|(index, ..)| *index).collect();
-        assert_eq!(indices.len(), self.windows.len(), "an index twice");
+        self.openers =
+            self.epochs.openers().map(|(index, opener)| (index, Arc::clone(opener))).collect();
+        let indices: BTreeSet<_> = self.openers.iter().map(|(index, _)| *index).collect();
+        assert_eq!(indices.len(), self.openers.len(), "an index twice");
     }
 
     fn take(&mut self, bytes: &[u8], now: Duration) -> Result<(), RekeyError> {
@@ -74,15 +70,14 @@ impl End {
     }
 
     /// Whether the data plane takes a packet.
-    fn open(&mut self, mut packet: Vec<u8>) -> bool {
+    fn open(&self, mut packet: Vec<u8>) -> bool {
         let header = Header::parse(&packet).unwrap();
-        let mut windows = self.windows.iter_mut();
-        let Some((_, opener, window)) = windows.find(|(index, ..)| *index == header.receiver)
-        else {
+        let mut openers = self.openers.iter();
+        let Some((_, opener)) = openers.find(|(index, _)| *index == header.receiver) else {
             return false;
         };
         let Ok((counter, _)) = opener.open(&mut packet) else { return false };
-        window.accept(counter).is_ok()
+        opener.replay().accept(counter).is_ok()
     }
 }
 
@@ -128,7 +123,7 @@ impl Pair {
     }
 
     /// A packet each way, both of which must arrive.
-    fn exchange(&mut self) {
+    fn exchange(&self) {
         for from in [0, 1] {
             let packet = self.ends[from].seal();
             assert!(self.ends[1 - from].open(packet), "a packet was lost");
@@ -168,7 +163,7 @@ fn keys_in_use_are_changed_within_two_minutes_and_nothing_is_lost() {
         assert_eq!(client, server);
         assert!(client >= minute / 2, "{client} changes in {minute} minutes");
     }
-    assert!(pair.ends.iter().all(|end| end.windows.len() <= 2), "old keys pile up");
+    assert!(pair.ends.iter().all(|end| end.openers.len() <= 2), "old keys pile up");
 }
 
 #[test]
@@ -238,14 +233,14 @@ fn packets_sealed_before_the_change_arrive_after_it_but_not_much_later() {
         pair.second(&mut |_| false).unwrap();
     }
     assert!(!pair.ends[1].open(b) && !pair.ends[0].open(d), "old keys are still there");
-    assert!(pair.ends.iter().all(|end| end.windows.len() == 1));
+    assert!(pair.ends.iter().all(|end| end.openers.len() == 1));
 }
 
 #[test]
 fn old_keys_are_gone_from_the_machine() {
     let mut pair = Pair::new();
     let old = [0, 1].map(|end| Arc::downgrade(pair.ends[end].epochs.sealer()));
-    let opener = Arc::downgrade(&pair.ends[0].windows[0].1);
+    let opener = Arc::downgrade(&pair.ends[0].openers[0].1);
     pair.exchange();
     pair.now += LATEST;
     for _ in 0..=GRACE.as_secs() + 1 {
@@ -326,7 +321,7 @@ fn changes_faster_than_old_keys_go_are_refused() {
         pair.ends[1].take(&Message { epoch, step: Step::Confirm }.encode(), now).unwrap();
     }
     assert_eq!(taken, MAX_OLD);
-    assert_eq!(pair.ends[1].windows.len(), MAX_OLD + 1);
+    assert_eq!(pair.ends[1].openers.len(), MAX_OLD + 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 #[test]
 fn in_order_then_again() {
-    let mut window = ReplayWindow::new();
+    let window = ReplayWindow::new();
     for counter in 0..3 * REPLAY_WINDOW {
         assert_eq!(window.accept(counter), Ok(()));
         assert_eq!(window.accept(counter), Err(Replayed::Duplicate));
@@ -19,8 +19,8 @@ fn in_order_then_again() {
 
 #[test]
 fn reaches_back_exactly_its_size() {
-    for newest in [REPLAY_WINDOW, REPLAY_WINDOW + 1, 10 * REPLAY_WINDOW + 17, u64::MAX] {
-        let mut window = ReplayWindow::new();
+    for newest in [REPLAY_WINDOW, REPLAY_WINDOW + 1, 10 * REPLAY_WINDOW + 17, MAX_PACKETS - 1] {
+        let window = ReplayWindow::new();
         window.accept(newest).unwrap();
         let oldest = newest - (REPLAY_WINDOW - 1);
         assert_eq!(window.check(oldest - 1), Err(Replayed::TooOld));
@@ -32,8 +32,8 @@ fn reaches_back_exactly_its_size() {
 
 #[test]
 fn a_leap_forgets_nothing_that_is_still_in_the_window() {
-    for leap in [1, 63, 64, 65, REPLAY_WINDOW - 1, REPLAY_WINDOW, 8192, 8193, u64::MAX / 2] {
-        let mut window = ReplayWindow::new();
+    for leap in [1, 15, 16, 17, REPLAY_WINDOW - 1, REPLAY_WINDOW, 8192, 8193, MAX_PACKETS / 2] {
+        let window = ReplayWindow::new();
         window.accept(100).unwrap();
         window.accept(100 + leap).unwrap();
         let expected = if leap < REPLAY_WINDOW { Replayed::Duplicate } else { Replayed::TooOld };
@@ -47,17 +47,54 @@ fn a_leap_forgets_nothing_that_is_still_in_the_window() {
 
 #[test]
 fn checking_changes_nothing() {
-    let mut window = ReplayWindow::default();
-    assert_eq!(window.check(u64::MAX), Ok(()));
+    let window = ReplayWindow::default();
+    assert_eq!(window.check(MAX_PACKETS - 1), Ok(()));
     assert_eq!(window.accept(5), Ok(()));
-    assert_eq!(window.check(u64::MAX), Ok(()));
+    assert_eq!(window.check(MAX_PACKETS - 1), Ok(()));
     assert_eq!(window.accept(4), Ok(()));
+}
+
+#[test]
+fn what_no_key_seals_is_refused() {
+    let window = ReplayWindow::new();
+    for counter in [MAX_PACKETS, u64::MAX - REPLAY_WINDOW, u64::MAX] {
+        assert_eq!(window.accept(counter), Err(Replayed::TooOld));
+    }
+    assert_eq!(window.accept(0), Ok(()));
+}
+
+/// Threads that hold the same packets, and get on at different speeds: each packet is new to one of them at most, and
+/// to exactly one where none has run ahead.
+#[test]
+fn of_many_threads_one_is_told_that_a_packet_is_new() {
+    const THREADS: usize = 4;
+    const LAP: u64 = REPLAY_WINDOW / 2;
+    let window = ReplayWindow::new();
+    let laps = std::sync::Barrier::new(THREADS);
+    let accepted: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let run = || {
+            let mut new = Vec::new();
+            for lap in 0..20 {
+                // Within a lap they may be in each other's way as they please.
+                laps.wait();
+                new.extend(
+                    (lap * LAP..(lap + 1) * LAP).filter(|&counter| window.accept(counter).is_ok()),
+                );
+            }
+            new
+        };
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut all = accepted.concat();
+    all.sort_unstable();
+    assert!(all.iter().copied().eq(0..20 * LAP), "{} accepted of {}", all.len(), 20 * LAP);
 }
 
 proptest! {
     #[test]
-    fn agrees_with_a_set(start in 0..u64::MAX / 2, steps in proptest::collection::vec(step(), 1..400)) {
-        let mut window = ReplayWindow::new();
+    fn agrees_with_a_set(start in 0..MAX_PACKETS / 2, steps in proptest::collection::vec(step(), 1..400)) {
+        let window = ReplayWindow::new();
         let mut accepted = BTreeSet::new();
         let mut newest = start;
         for step in steps {

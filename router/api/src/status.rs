@@ -61,6 +61,9 @@ pub struct Router {
     /// what real time would need.
     #[serde(default)]
     pub scheduling: String,
+    /// How many threads the data plane has for each direction; 0 where the daemon does not say.
+    #[serde(default)]
+    pub workers: usize,
 }
 
 /// An address at which others see a node.

@@ -40,5 +40,5 @@ pub use tunnel::Tunnel;
 pub use worker::relay::relayed_within;
 pub use worker::urgency::Scheduling;
 pub use worker::{
-    DataEvent, Dataplane, DataplaneConfig, Offload, RelaySender, TunnelReceiver, datagram_len,
+    DataEvent, Dataplane, DataplaneConfig, Lane, Offload, RelaySender, TunnelReceiver, datagram_len,
 };

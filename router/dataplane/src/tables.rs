@@ -102,8 +102,7 @@ pub enum Path {
 pub struct RxSession {
     /// The index that packets of the session carry. Unique within a snapshot; the first of two counts.
     pub receiver: ReceiverIndex,
-    /// Opens its packets. Its replay window lives in the receiving worker for as long as snapshots name this
-    /// very `Arc`; one that has been left out must never come back, since its window is gone.
+    /// Opens its packets, and remembers which it has opened.
     pub opener: Arc<Opener>,
     /// Who seals them.
     pub peer: PeerName,

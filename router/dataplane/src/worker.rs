@@ -2,12 +2,12 @@
 
 mod egress;
 pub(crate) mod fuzzing;
+mod heard;
 mod ingress;
 mod pace;
 mod payload;
 pub(crate) mod relay;
 pub(crate) mod urgency;
-mod windows;
 
 use std::fmt;
 use std::io;
@@ -158,10 +158,20 @@ impl fmt::Display for Offload {
 /// Where events go.
 type Events = Box<dyn Fn(DataEvent) + Send + Sync>;
 
-/// What both directions and the handle use. Nothing in it changes but atomically.
+/// What a pair of workers, one for each direction, moves packets between.
+#[derive(Debug)]
+pub struct Lane {
+    /// The TAP, or one of its queues.
+    pub tap: Tap,
+    /// The socket for data packets, or one of those.
+    pub socket: UdpSocket,
+}
+
+/// What all workers and the handle use. Nothing in it changes but atomically.
 struct Shared {
-    tap: Tap,
-    socket: UdpSocket,
+    /// What is not sent by a worker goes through this one.
+    lane: Arc<Lane>,
+    lanes: usize,
     local: SocketAddr,
     offload: Offload,
     scheduling: Scheduling,
@@ -226,7 +236,11 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A running packet path: one thread from the TAP to the socket, one back.
+/// A running packet path: in each lane one thread from the TAP to the socket, one back.
+///
+/// A flow keeps to a lane in each direction and so keeps its order: the kernel puts its frames into one queue of the
+/// TAP, and all packets of one session into one socket. Packets that came inside control connections are the first
+/// lane's.
 ///
 /// Dropping it stops the threads and removes the TAP, as [`Dataplane::shutdown`] does.
 pub struct Dataplane {
@@ -235,27 +249,35 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Starts moving packets between `tap` and `socket` by whatever snapshot `tables` holds at the time.
+    /// Starts moving packets in all `lanes` by whatever snapshot `tables` holds at the time. Their TAPs are queues of
+    /// one device and their sockets have one address.
     ///
     /// A snapshot stored later is used from the next batch on; the old one is let go before a thread sleeps.
     /// `events` is called on the receiving thread and must not block.
     ///
     /// # Errors
-    /// When threads or descriptors have run out; nothing runs then.
+    /// When threads or descriptors have run out, or there is no lane; nothing runs then.
     pub fn start(
-        tap: Tap,
-        socket: UdpSocket,
+        lanes: Vec<Lane>,
         tables: Arc<ArcSwap<Tables>>,
         events: Events,
         config: DataplaneConfig,
     ) -> io::Result<Self> {
-        let local = socket.local_addr()?;
-        let offload = Offload { tap: tap.offload(), udp: enable_offload(&socket) };
+        let lanes: Vec<_> = lanes.into_iter().map(Arc::new).collect();
+        let first = lanes.first().cloned();
+        let lane = first.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no lane"))?;
+        let local = lane.socket.local_addr()?;
+        let udp = enable_offload(&lane.socket);
+        // One kernel serves them all alike.
+        for other in lanes.iter().skip(1) {
+            enable_offload(&other.socket);
+        }
+        let offload = Offload { tap: lane.tap.offload(), udp };
         let scheduling = Scheduling::found(config.realtime);
         let realtime = scheduling == Scheduling::Realtime;
         let shared = Arc::new(Shared {
-            tap,
-            socket,
+            lane,
+            lanes: lanes.len(),
             local,
             offload,
             scheduling,
@@ -271,15 +293,23 @@ impl Dataplane {
         });
         let batch = config.batch.clamp(1, MAX_BATCH);
         let mut dataplane = Self { shared: Arc::clone(&shared), threads: Vec::new() };
-        let egress = Egress::new(Arc::clone(&shared), batch, realtime);
-        dataplane.spawn("weft-egress", move || egress.run())?;
-        let ingress = Ingress::new(shared, batch, realtime);
-        dataplane.spawn("weft-ingress", move || ingress.run())?;
+        for (place, lane) in lanes.into_iter().enumerate() {
+            let egress = Egress::new(Arc::clone(&shared), Arc::clone(&lane), batch, realtime);
+            dataplane.spawn("weft-egress", place, move || egress.run())?;
+            let ingress = Ingress::new(Arc::clone(&shared), lane, batch, realtime);
+            dataplane.spawn("weft-ingress", place, move || ingress.run())?;
+        }
         Ok(dataplane)
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
+    fn spawn(
+        &mut self,
+        name: &str,
+        place: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let name = if place == 0 { name.to_owned() } else { format!("{name}-{place}") };
+        self.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         Ok(())
     }
 
@@ -324,6 +354,11 @@ impl Dataplane {
         self.shared.offload
     }
 
+    /// How many lanes there are, each with a worker for each direction.
+    pub fn lanes(&self) -> usize {
+        self.shared.lanes
+    }
+
     /// How the workers are scheduled.
     pub fn scheduling(&self) -> &Scheduling {
         &self.shared.scheduling
@@ -354,7 +389,8 @@ impl Drop for Dataplane {
 impl fmt::Debug for Dataplane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Dataplane");
-        out.field("tap", &self.shared.tap)
+        out.field("tap", &self.shared.lane.tap)
+            .field("lanes", &self.shared.lanes)
             .field("local", &self.shared.local)
             .finish_non_exhaustive()
     }
@@ -403,7 +439,7 @@ impl Shared {
     }
 
     fn send_packet(&self, packet: &[u8], to: SocketAddr) -> Result<(), DropReason> {
-        let sent = self.socket.send_to(packet, mapped_for(self.local, to));
+        let sent = self.lane.socket.send_to(packet, mapped_for(self.local, to));
         sent.map(|_| ()).map_err(|error| egress::reason(&error))
     }
 

@@ -1,24 +1,37 @@
-//! The filter that tells QUIC from data packets within one port.
+//! The filter that tells QUIC from data packets within one port, and sessions from each other.
 
 use std::io;
+use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// The bit of the first payload byte that QUIC sets ("fixed bit", RFC 9000 section 17) and Weft's own
 /// packets keep clear.
 const QUIC_BIT: u32 = 0x40;
 
+/// Where a data packet has the index of its session: 32 bits that its receiver drew at random.
+const SESSION: u32 = 4;
+
 /// Puts a classic BPF programme on the `SO_REUSEPORT` group of `socket`: datagrams whose first payload byte
-/// has [`QUIC_BIT`] go to the socket that was bound first, all others to the second.
+/// has [`QUIC_BIT`] go to the socket that was bound first, all others to the `data` ones behind it, by their session.
 ///
-/// An empty datagram goes to the first, since a load beyond the end makes the programme return 0.
-pub(crate) fn attach(socket: &impl AsFd) -> io::Result<()> {
+/// An empty datagram goes to the first, since a load beyond the end makes the programme return 0; what is too short
+/// to name a session goes to the second.
+pub(crate) fn attach(socket: &impl AsFd, data: NonZeroU8) -> io::Result<()> {
     let mut programme = [
         // A = payload[0]; the kernel runs the filter with the UDP header already taken off.
         instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 0)?,
         // if A & QUIC_BIT skip 0 else skip 1
         instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, QUIC_BIT)?,
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0)?,
+        // if len >= SESSION + 4 skip 1 else skip 0
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0)?,
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0, SESSION + 4)?,
         instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 1)?,
+        // A = session % data + 1
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, SESSION)?,
+        instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, data.get().into())?,
+        instruction(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K, 0, 0, 1)?,
+        instruction(libc::BPF_RET | libc::BPF_A, 0, 0, 0)?,
     ];
     let filter = libc::sock_fprog {
         len: libc::c_ushort::try_from(programme.len()).map_err(io::Error::other)?,

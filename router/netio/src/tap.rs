@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
+use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -12,7 +13,7 @@ pub const VNET_HEADER_LEN: usize = 10;
 /// Where the kernel hands out TUN and TAP devices.
 const CLONE_DEVICE: &str = "/dev/net/tun";
 
-/// A TAP device that lives as long as this value.
+/// A TAP device, or one queue of it. The device lives as long as any of its queues.
 ///
 /// Reads and writes never block: where nothing can be done they fail with [`io::ErrorKind::WouldBlock`].
 /// Each carries one frame: a [virtio-net header](VNET_HEADER_LEN), then the Ethernet frame. What the header of
@@ -107,6 +108,26 @@ impl Tap {
     /// # Errors
     /// See [`TapError`]; a name that is taken is never taken over.
     pub fn open(name: &str) -> Result<Tap, TapError> {
+        Tap::open_as(name, libc::IFF_TUN_EXCL)
+    }
+
+    /// Makes the device `name` as [`Tap::open`] does, with so many queues: 1 to 256, which is the kernel's own limit.
+    ///
+    /// The kernel puts the frames of one flow into one queue, that from which the flow's other direction was written
+    /// last (`tun_automq_select_queue`). Each queue reads and writes frames of its own.
+    ///
+    /// # Errors
+    /// See [`TapError`]; a name that is taken is never taken over.
+    pub fn open_queues(name: &str, queues: NonZeroU8) -> Result<Vec<Tap>, TapError> {
+        if queues == NonZeroU8::MIN {
+            return Ok(vec![Tap::open(name)?]);
+        }
+        let first = Tap::open_as(name, libc::IFF_TUN_EXCL | libc::IFF_MULTI_QUEUE)?;
+        let others = (1..queues.get()).map(|_| Tap::open_as(name, libc::IFF_MULTI_QUEUE));
+        std::iter::once(Ok(first)).chain(others).collect()
+    }
+
+    fn open_as(name: &str, flags: libc::c_int) -> Result<Tap, TapError> {
         let raw_name = device_name(name)?;
         let io_error = |step: &'static str| {
             move |source: io::Error| match source.raw_os_error() {
@@ -125,7 +146,7 @@ impl Tap {
                 _ => io_error("open")(source),
             })?;
         let fd = file.as_raw_fd();
-        set_interface(fd, raw_name).map_err(io_error("TUNSETIFF"))?;
+        set_interface(fd, raw_name, flags).map_err(io_error("TUNSETIFF"))?;
         let header_len = libc::c_int::try_from(VNET_HEADER_LEN).unwrap_or(libc::c_int::MAX);
         set_header_len(fd, header_len).map_err(io_error("TUNSETVNETHDRSZ"))?;
         set_little_endian(fd).map_err(io_error("TUNSETVNETLE"))?;
@@ -202,9 +223,9 @@ fn device_name(name: &str) -> Result<[u8; libc::IFNAMSIZ], TapError> {
     }
 }
 
-/// `TUNSETIFF`: turns the descriptor into the TAP device `name`, refusing a name that exists.
-fn set_interface(fd: RawFd, name: [u8; libc::IFNAMSIZ]) -> io::Result<()> {
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+/// `TUNSETIFF`: turns the descriptor into the TAP device `name`, or a queue of it, as the further `flags` say.
+fn set_interface(fd: RawFd, name: [u8; libc::IFNAMSIZ], flags: libc::c_int) -> io::Result<()> {
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | flags;
     let mut request = libc::ifreq {
         ifr_name: name.map(u8::cast_signed).map(libc::c_char::from),
         ifr_ifru: libc::__c_anonymous_ifr_ifru {

@@ -1,7 +1,8 @@
-//! The one UDP port of a daemon, shared by a socket for QUIC and a socket for data packets.
+//! The one UDP port of a daemon, shared by a socket for QUIC and sockets for data packets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,14 +18,14 @@ const SOCKET_BUFFER: usize = 8 << 20;
 /// How often port 0 is tried: between probing a free port and taking it, someone else may.
 const FREE_PORT_TRIES: usize = 8;
 
-/// The two sockets of one port. The kernel steers each datagram by its first payload byte.
+/// The sockets of one port. The kernel steers each datagram by its first payload bytes.
 #[derive(Debug)]
 pub struct PortGroup {
     /// Gets datagrams whose first byte has the bit 0x40 set: QUIC.
     pub control: UdpSocket,
-    /// Gets all other datagrams: data packets.
-    pub data: UdpSocket,
-    /// What both are bound to, with the real port where port 0 was asked for.
+    /// Get all other datagrams: data packets. All packets of one session go to one of them.
+    pub data: Vec<UdpSocket>,
+    /// What all are bound to, with the real port where port 0 was asked for.
     pub local: SocketAddr,
 }
 
@@ -58,38 +59,41 @@ pub enum BindError {
     },
 }
 
-/// Binds the sockets of one port.
+/// Binds the sockets of one port, so many of them for data packets.
 ///
 /// An unspecified address of either family means every address of both: `[::]` dual stack where the kernel
-/// has IPv6, else `0.0.0.0`. Port 0 picks a free one. Both sockets are non-blocking and set "don't fragment"
+/// has IPv6, else `0.0.0.0`. Port 0 picks a free one. All sockets are non-blocking and set "don't fragment"
 /// without heeding what ICMP says about the path (`IP_PMTUDISC_PROBE`).
 ///
 /// # Errors
 /// [`BindError::InUse`] also when the holder would share the port: a second daemon must not get half of the
 /// first one's packets.
-pub fn bind_group(addr: SocketAddr) -> Result<PortGroup, BindError> {
+pub fn bind_group(addr: SocketAddr, data: NonZeroU8) -> Result<PortGroup, BindError> {
     let mut tries = if addr.port() == 0 { FREE_PORT_TRIES } else { 1 };
     loop {
         tries -= 1;
-        match try_bind_group(addr) {
+        match try_bind_group(addr, data) {
             Err(BindError::InUse { .. }) if tries > 0 => {}
             result => return result,
         }
     }
 }
 
-fn try_bind_group(addr: SocketAddr) -> Result<PortGroup, BindError> {
+fn try_bind_group(addr: SocketAddr, data: NonZeroU8) -> Result<PortGroup, BindError> {
     // Sharing a port is refused only by a socket that does not share, so ask with such a one first.
     let probe = bind(addr, false)?;
     let taken = local_addr(&probe, addr)?;
     drop(probe);
     // The filter counts sockets in the order of binding.
     let control = bind(taken, true)?;
-    let data = bind(taken, true)?;
+    let sockets = (0..data.get()).map(|_| bind(taken, true)).collect::<Result<Vec<_>, _>>()?;
     let failed = |step| move |source| BindError::Io { addr, step, source };
-    steer::attach(&control).map_err(failed("SO_ATTACH_REUSEPORT_CBPF"))?;
-    tell_apart(&control, &data, taken.is_ipv6()).map_err(failed("IP_TTL"))?;
-    Ok(PortGroup { local: taken, control: control.into(), data: data.into() })
+    steer::attach(&control, data).map_err(failed("SO_ATTACH_REUSEPORT_CBPF"))?;
+    for data in &sockets {
+        tell_apart(&control, data, taken.is_ipv6()).map_err(failed("IP_TTL"))?;
+    }
+    let data = sockets.into_iter().map(UdpSocket::from).collect();
+    Ok(PortGroup { local: taken, control: control.into(), data })
 }
 
 /// Gives data packets another hop limit than QUIC.

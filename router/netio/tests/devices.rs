@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io;
+use std::net::UdpSocket;
+use std::num::NonZeroU8;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -88,6 +90,55 @@ fn a_name_that_is_taken_is_never_taken_over() {
 }
 
 #[test]
+fn a_flow_keeps_to_a_queue_and_all_queues_are_used() {
+    fresh_netns()
+        .run(|| {
+            let queues = Tap::open_queues("weft-tap", NonZeroU8::new(3).unwrap())
+                .expect("this test needs CAP_NET_ADMIN and /dev/net/tun");
+            assert_eq!(queues.len(), 3);
+            assert!(queues.iter().all(|queue| queue.ifindex() == queues[0].ifindex()));
+            assert!(queues.iter().all(|queue| queue.offload() == queues[0].offload()));
+            assert!(matches!(Tap::open("weft-tap"), Err(TapError::Exists { .. })));
+            let many = Tap::open_queues("weft-tap", NonZeroU8::new(2).unwrap());
+            assert!(matches!(many, Err(TapError::Exists { .. })));
+            ip("link set weft-tap up");
+            ip("addr add 10.32.0.1/24 dev weft-tap");
+            ip("neigh add 10.32.0.2 lladdr 02:00:00:00:00:02 dev weft-tap nud permanent");
+            let mut used = [0; 3];
+            for port in 1000_u16..1064 {
+                let socket = UdpSocket::bind(("10.32.0.1", port)).unwrap();
+                let mut came: Vec<usize> = Vec::new();
+                for _ in 0..4 {
+                    socket.send_to(b"x", "10.32.0.2:9").unwrap();
+                    until(|| {
+                        let before = came.len();
+                        for (place, queue) in queues.iter().enumerate() {
+                            came.extend(udp_frames_from(queue, port).map(|()| place));
+                        }
+                        came.len() > before
+                    });
+                }
+                assert!(came.iter().all(|place| *place == came[0]), "port {port}: {came:?}");
+                used[came[0]] += 1;
+            }
+            assert!(used.iter().all(|flows| *flows > 0), "{used:?}");
+            drop(queues);
+            until(|| !ip("link").contains("weft-tap"));
+        })
+        .unwrap();
+}
+
+/// Empties a queue; one item for each frame that is a UDP datagram of this port's.
+fn udp_frames_from(queue: &Tap, port: u16) -> impl Iterator<Item = ()> {
+    let mut frame = [0; 2048];
+    // Behind the virtio-net header lie 14 bytes of Ethernet and 20 of IPv4.
+    let udp = VNET_HEADER_LEN + 34;
+    std::iter::from_fn(move || queue.recv(&mut frame).ok().map(|len| frame[..len].to_vec()))
+        .filter(move |frame| frame.get(udp..udp + 2) == Some(&port.to_be_bytes()))
+        .map(|_| ())
+}
+
+#[test]
 fn a_namespace_is_entered_by_one_thread_alone() {
     let netns = fresh_netns();
     let inside = netns.run(|| std::fs::read_link("/proc/thread-self/ns/net").unwrap()).unwrap();
@@ -122,7 +173,7 @@ fn ip(arguments: &str) -> String {
 }
 
 /// Waits for a condition, at most 10 s.
-fn until(condition: impl Fn() -> bool) {
+fn until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "the condition did not come true");

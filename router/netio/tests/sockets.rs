@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use weft_netio::batch::{MAX_BATCH, RecvBatch, SendBatch};
@@ -15,7 +16,7 @@ const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFI
 
 #[test]
 fn the_first_byte_decides_on_the_socket_for_both_families() {
-    let group = bind_group(ANY).unwrap();
+    let group = bind(ANY).unwrap();
     for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
         let to = SocketAddr::new(ip, group.local.port());
         // Many senders: without the filter the kernel would spread them by the hash of their address.
@@ -23,9 +24,9 @@ fn the_first_byte_decides_on_the_socket_for_both_families() {
             let sender = UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap();
             sender.send_to(&[first, 1, 2], to).unwrap();
             let (chosen, other) = if first & 0x40 == 0 {
-                (&group.data, &group.control)
+                (&group.data[0], &group.control)
             } else {
-                (&group.control, &group.data)
+                (&group.control, &group.data[0])
             };
             let mut batch = receive(chosen);
             let (from, datagram) = batch.datagrams().next().unwrap();
@@ -42,10 +43,37 @@ fn the_first_byte_decides_on_the_socket_for_both_families() {
 }
 
 #[test]
+fn each_session_keeps_to_a_socket_and_all_sockets_are_used() {
+    let group = bind_group(ANY, NonZeroU8::new(3).unwrap()).unwrap();
+    let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), group.local.port());
+    let mut sessions = [0; 3];
+    for session in 0..=255_u8 {
+        // A header as of a data packet; the last byte decides alone here, as a random one would.
+        let packet = [1, 0, 0, 0, 9, 9, 9, session, 0, 0];
+        let came: Vec<_> = (0..2)
+            .map(|_| {
+                // Another sender each time: the kernel would choose by its address.
+                let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+                sender.send_to(&packet, to).unwrap();
+                let mut came = group.data.iter().map(|socket| socket.recv(&mut [0; 16]).is_ok());
+                came.position(|came| came).expect("loopback delivers at once")
+            })
+            .collect();
+        assert_eq!(came[0], came[1], "session {session}");
+        sessions[came[0]] += 1;
+    }
+    assert!(sessions.iter().all(|count| *count >= 85), "{sessions:?}");
+    // Too short to name a session.
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.send_to(&[1, 0, 0, 0, 9, 9, 9], to).unwrap();
+    receive(&group.data[0]);
+}
+
+#[test]
 fn the_two_never_have_the_same_hop_limit() {
     for addr in [ANY, "127.0.0.1:0".parse().unwrap()] {
-        let group = bind_group(addr).unwrap();
-        let ends = [&group.control, &group.data].map(socket2::SockRef::from);
+        let group = bind(addr).unwrap();
+        let ends = [&group.control, &group.data[0]].map(socket2::SockRef::from);
         let v4 = ends.each_ref().map(|end| end.ttl_v4().unwrap());
         assert_ne!(v4[0], v4[1]);
         if addr.is_ipv6() {
@@ -57,34 +85,34 @@ fn the_two_never_have_the_same_hop_limit() {
 
 #[test]
 fn a_port_in_use_is_refused_even_where_it_could_be_shared() {
-    let group = bind_group(ANY).unwrap();
+    let group = bind(ANY).unwrap();
     let port = group.local.port();
-    let error = bind_group(SocketAddr::new(ANY.ip(), port)).unwrap_err();
+    let error = bind(SocketAddr::new(ANY.ip(), port)).unwrap_err();
     assert!(matches!(error, BindError::InUse { port: p } if p == port), "{error}");
     assert!(error.to_string().contains(&format!("UDP port {port} is in use")));
     assert!(error.to_string().contains("--port"));
     drop(group);
     let v4_only = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
-    let error = bind_group(SocketAddr::new(ANY.ip(), port)).unwrap_err();
+    let error = bind(SocketAddr::new(ANY.ip(), port)).unwrap_err();
     assert!(matches!(error, BindError::InUse { .. }), "one family is enough: {error}");
     drop(v4_only);
-    bind_group(SocketAddr::new(ANY.ip(), port)).unwrap();
+    bind(SocketAddr::new(ANY.ip(), port)).unwrap();
 }
 
 #[test]
 fn one_address_of_one_family_can_be_bound() {
     for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
-        let group = bind_group(SocketAddr::new(ip, 0)).unwrap();
+        let group = bind(SocketAddr::new(ip, 0)).unwrap();
         assert_eq!(group.local.ip(), ip);
         assert_ne!(group.local.port(), 0);
         assert_eq!(group.control.local_addr().unwrap(), group.local);
-        assert_eq!(group.data.local_addr().unwrap(), group.local);
+        assert_eq!(group.data[0].local_addr().unwrap(), group.local);
     }
 }
 
 #[test]
 fn batches_keep_order_content_and_addresses() {
-    let PortGroup { data: from, local, .. } = bind_group(ANY).unwrap();
+    let PortGroup { data: from, local, .. } = bind(ANY).unwrap();
     let v4 = UdpSocket::bind("127.0.0.1:0").unwrap();
     let v6 = UdpSocket::bind("[::1]:0").unwrap();
     let mut send = SendBatch::new(8192, local, false);
@@ -94,7 +122,7 @@ fn batches_keep_order_content_and_addresses() {
         let to = if number % 2 == 0 { &v4 } else { &v6 };
         send.push(usize::from(number), to.local_addr().unwrap());
     }
-    send.send(&from, |error| panic!("{error}"));
+    send.send(&from[0], |error| panic!("{error}"));
     assert!(send.is_empty());
     for (socket, parity) in [(&v4, 0), (&v6, 1)] {
         let mut expected = (0..MAX_BATCH).filter(|number| number % 2 == parity);
@@ -111,14 +139,14 @@ fn batches_keep_order_content_and_addresses() {
 
 #[test]
 fn one_bad_datagram_does_not_take_the_others_along() {
-    let PortGroup { data: from, local, .. } = bind_group(ANY).unwrap();
+    let PortGroup { data: from, local, .. } = bind(ANY).unwrap();
     let to = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut send = SendBatch::new(80_000, local, false);
     for len in [1, 70_000, 2, 3] {
         send.push(len, to.local_addr().unwrap());
     }
     let mut errors = Vec::new();
-    send.send(&from, |error| errors.push(error.raw_os_error()));
+    send.send(&from[0], |error| errors.push(error.raw_os_error()));
     assert_eq!(errors, [Some(MESSAGE_TOO_LONG)]);
     let lens: Vec<_> =
         receive(&to).datagrams().map(|(_, datagram)| datagram.unwrap().len()).collect();
@@ -128,9 +156,9 @@ fn one_bad_datagram_does_not_take_the_others_along() {
 #[test]
 fn trains_arrive_as_the_datagrams_they_were() {
     for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
-        let to = bind_group(SocketAddr::new(ip, 0)).unwrap();
-        let from = bind_group(SocketAddr::new(ip, 0)).unwrap();
-        let offload = enable_offload(&to.data);
+        let to = bind(SocketAddr::new(ip, 0)).unwrap();
+        let from = bind(SocketAddr::new(ip, 0)).unwrap();
+        let offload = enable_offload(&to.data[0]);
         assert!(offload.cut && offload.join, "every kernel since 5.0 has both");
         for (sender_cuts, lens) in [
             (true, vec![700; 90]),
@@ -144,11 +172,11 @@ fn trains_arrive_as_the_datagrams_they_were() {
                 send.room(*len).unwrap().fill(number & !0x40);
                 send.push(*len, to.local);
             }
-            send.send(&from.data, |error| panic!("{error}"));
+            send.send(&from.data[0], |error| panic!("{error}"));
             let (mut seen, mut reads) = (Vec::new(), 0);
             let mut batch = RecvBatch::new(4, 65_536);
             while seen.len() < lens.len() {
-                receive_into(&mut batch, &to.data);
+                receive_into(&mut batch, &to.data[0]);
                 reads += 1;
                 for (sender, datagram) in batch.datagrams() {
                     let datagram = datagram.unwrap();
@@ -167,7 +195,7 @@ fn trains_arrive_as_the_datagrams_they_were() {
 #[test]
 fn a_train_that_is_refused_is_sent_and_reported_singly() {
     // Without a route to it, every datagram of the train fails for itself.
-    let from = bind_group(ANY).unwrap();
+    let from = bind(ANY).unwrap();
     let broadcast = "255.255.255.255:9".parse().unwrap();
     let mut send = SendBatch::new(4096, from.local, true);
     for _ in 0..5 {
@@ -175,7 +203,7 @@ fn a_train_that_is_refused_is_sent_and_reported_singly() {
         send.push(100, broadcast);
     }
     let mut errors = 0;
-    send.send(&from.data, |_| errors += 1);
+    send.send(&from.data[0], |_| errors += 1);
     assert_eq!(errors, 5);
 }
 
@@ -199,6 +227,11 @@ fn addresses_are_mapped_for_dual_stack_sockets_only() {
     let v4: SocketAddr = "192.0.2.1:1".parse().unwrap();
     assert_eq!(mapped_for("0.0.0.0:0".parse().unwrap(), v4), v4);
     assert_eq!(mapped_for(ANY, v4), "[::ffff:192.0.2.1]:1".parse().unwrap());
+}
+
+/// A group with one socket for data.
+fn bind(addr: SocketAddr) -> Result<PortGroup, BindError> {
+    bind_group(addr, NonZeroU8::MIN)
 }
 
 /// Waits for datagrams and takes them in.

@@ -168,6 +168,10 @@ pub(super) struct LaunchArgs {
     /// Run the threads of the data plane before ordinary ones: on or off [default: on]
     #[arg(long, value_name = "WHAT")]
     realtime: Option<String>,
+    /// Threads of the data plane for each direction: auto (one for two processors, at most 8) or 1 to 64
+    /// [default: auto]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
     /// Connections that policies no longer allow: cut or keep [default: cut]
     #[arg(long, value_name = "WHAT")]
     policy_established: Option<String>,
@@ -213,6 +217,7 @@ impl LaunchArgs {
             (Setting::Tunnel, &self.tunnel),
             (Setting::RekeyInterval, &self.rekey_interval),
             (Setting::Realtime, &self.realtime),
+            (Setting::Workers, &self.workers),
             (Setting::PolicyEstablished, &self.policy_established),
             (Setting::Kubeconfig, &self.kubeconfig),
             (Setting::KubernetesNode, &self.kubernetes_node),

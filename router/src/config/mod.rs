@@ -28,7 +28,9 @@ pub use peer::{PeerAddr, PeerAddrError};
 pub use resolve::Sources;
 pub(crate) use resolve::read_secrets;
 pub use setting::Setting;
-pub use value::{Cipher, InvalidValue, IpallocInit, LogLevel, Mtu, PolicyEstablished, Tunnel};
+pub use value::{
+    Cipher, InvalidValue, IpallocInit, LogLevel, Mtu, PolicyEstablished, Tunnel, Workers,
+};
 
 /// The port between nodes.
 pub const DEFAULT_PORT: u16 = 6783;
@@ -96,6 +98,8 @@ pub struct Config {
     pub rekey_interval: Duration,
     /// Whether the data plane's threads run before ordinary ones, where the kernel lets them.
     pub realtime: bool,
+    /// How many workers the data plane has for each direction.
+    pub workers: Workers,
     /// Whether connections that policies no longer allow are cut.
     pub policy_established: PolicyEstablished,
     /// Whether to wait for as long as another daemon holds [`Config::data_dir`], and then to take its place.
@@ -136,6 +140,7 @@ impl Config {
             tunnel: Tunnel::Auto,
             rekey_interval: DEFAULT_REKEY_INTERVAL,
             realtime: true,
+            workers: Workers::Auto,
             policy_established: PolicyEstablished::Cut,
             stand_by: false,
             log_level: LogLevel::Info,

@@ -129,6 +129,7 @@ impl<'a> Resolver<'a> {
         self.set(&mut config.tunnel, Setting::Tunnel, str::parse);
         self.set(&mut config.rekey_interval, Setting::RekeyInterval, value::rekey_interval);
         self.set(&mut config.realtime, Setting::Realtime, value::on_or_off);
+        self.set(&mut config.workers, Setting::Workers, str::parse);
         self.set(&mut config.policy_established, Setting::PolicyEstablished, str::parse);
         self.set(&mut config.log_level, Setting::LogLevel, str::parse);
         if let Some(off) = self.one(Setting::NoDiscovery, value::switch) {

@@ -45,6 +45,8 @@ pub enum Setting {
     RekeyInterval,
     /// Whether the data plane's threads may run before ordinary ones.
     Realtime,
+    /// How many workers the data plane has for each direction.
+    Workers,
     /// Whether connections that policies no longer allow are cut.
     PolicyEstablished,
     /// Whether a Kubernetes API server is listened to, as the service account of the Pod this runs in.
@@ -91,7 +93,7 @@ impl Kind {
 
 impl Setting {
     /// Every setting, in the order of the command's help.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Peers,
         Self::Nickname,
         Self::Port,
@@ -110,6 +112,7 @@ impl Setting {
         Self::Tunnel,
         Self::RekeyInterval,
         Self::Realtime,
+        Self::Workers,
         Self::PolicyEstablished,
         Self::Kubernetes,
         Self::Kubeconfig,
@@ -140,6 +143,7 @@ impl Setting {
             Self::Tunnel => "tunnel",
             Self::RekeyInterval => "rekey-interval",
             Self::Realtime => "realtime",
+            Self::Workers => "workers",
             Self::PolicyEstablished => "policy-established",
             Self::Kubernetes => "kubernetes",
             Self::Kubeconfig => "kubeconfig",
@@ -159,7 +163,7 @@ impl Setting {
     pub(super) fn kind(self) -> Kind {
         match self {
             Self::Port | Self::ConnLimit | Self::RekeyInterval => Kind::Number,
-            Self::Mtu => Kind::TextOrNumber,
+            Self::Mtu | Self::Workers => Kind::TextOrNumber,
             Self::NoDiscovery | Self::Kubernetes | Self::StandBy => Kind::Switch,
             Self::Peers | Self::IpallocRange | Self::TrustedSubnets => Kind::List,
             Self::Nickname

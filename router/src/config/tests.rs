@@ -74,6 +74,7 @@ fn every_setting_has_three_names() {
         (Setting::Tunnel, "\"quic\"", "quic"),
         (Setting::RekeyInterval, "60", "60"),
         (Setting::Realtime, "\"off\"", "off"),
+        (Setting::Workers, "3", "3"),
         (Setting::PolicyEstablished, "\"keep\"", "keep"),
         (Setting::Kubernetes, "true", "1"),
         (Setting::Kubeconfig, "\"/k\"", "/k"),
@@ -113,6 +114,7 @@ fn every_setting_has_three_names() {
     assert_eq!(config.tunnel, Tunnel::Quic);
     assert_eq!(config.rekey_interval.as_secs(), 60);
     assert!(!config.realtime);
+    assert_eq!(config.workers.on(64).get(), 3);
     assert_eq!(config.policy_established, PolicyEstablished::Keep);
     let kubernetes = Kubernetes {
         access: weft_kubernetes::Access::Kubeconfig("/k".into()),
@@ -246,6 +248,8 @@ fn bad_values() {
             "invalid --cipher \"rot13\": must be auto, aes-256-gcm or chacha20-poly1305",
         ),
         (Tunnel, "tcp", "invalid --tunnel \"tcp\": must be auto, udp or quic"),
+        (Workers, "0", "invalid --workers \"0\": must be auto or a number from 1 to 64"),
+        (Workers, "65", "invalid --workers \"65\": must be auto or a number from 1 to 64"),
         (PolicyEstablished, "drop", "invalid --policy-established \"drop\": must be cut or keep"),
         (
             LogLevel,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -41,6 +42,45 @@ impl FromStr for Mtu {
             _ if text == "auto" => Ok(Self::Auto),
             Ok(mtu) if mtu >= Self::LEAST => Ok(Self::Fixed(mtu)),
             _ => refuse("must be auto or a number from 576 to 65535"),
+        }
+    }
+}
+
+/// How many workers the data plane has for each direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// One of each for two processors.
+    Auto,
+    /// So many: 1 to [`Workers::MOST`].
+    Fixed(NonZeroU8),
+}
+
+impl Workers {
+    /// More than any host has processors for; each has a queue of the TAP, of which the kernel allows 256.
+    pub const MOST: u8 = 64;
+    /// Where [`Workers::Auto`] stops: a plain choice, so that a large host is not taken up by its network.
+    const MOST_BY_ITSELF: u8 = 8;
+
+    /// How many on a host with so many processors.
+    pub fn on(self, processors: usize) -> NonZeroU8 {
+        match self {
+            Self::Fixed(workers) => workers,
+            Self::Auto => {
+                let pairs = u8::try_from(processors / 2).unwrap_or(u8::MAX);
+                NonZeroU8::new(pairs.min(Self::MOST_BY_ITSELF)).unwrap_or(NonZeroU8::MIN)
+            }
+        }
+    }
+}
+
+impl FromStr for Workers {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<NonZeroU8>() {
+            _ if text == "auto" => Ok(Self::Auto),
+            Ok(workers) if workers.get() <= Self::MOST => Ok(Self::Fixed(workers)),
+            _ => refuse("must be auto or a number from 1 to 64"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From a configuration to a running node, and the way back.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::{NonZeroU8, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use weft_crypto::{Identity, RekeyTimes, Suite, SuitePolicy};
-use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Mac, Tables};
+use weft_dataplane::{DataEvent, Dataplane, DataplaneConfig, Lane, Mac, Tables};
 use weft_gossip::ipam::Init;
 use weft_kubernetes::Kubernetes;
 use weft_netio::tap::{Tap, TapError};
@@ -45,10 +46,12 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     preflight::ranges(&netlink, &config.ipalloc_range, &config.bridge).await?;
 
     let store = open_store(&config).await?;
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = config.workers.on(processors);
     let identity = Arc::new(store.identity()?);
     let port = once_free(
         |error| matches!(error, BindError::InUse { .. }),
-        async || udp::bind_group(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), config.port)),
+        async || udp::bind_group((Ipv6Addr::UNSPECIFIED, config.port).into(), workers),
     )
     .await?;
     let status = once_free(
@@ -67,8 +70,19 @@ pub(super) async fn start(config: Config) -> Result<Running, LaunchError> {
     let restored = restore(&store, recovered, config.kubernetes.is_some())?;
     let mtu = overlay_mtu(&netlink, &config).await?;
     let bridge = Bridge::ensure(netlink, &config.bridge, bridge_mac(&identity), mtu).await?;
-    let parts =
-        Parts { config, identity, store, journal, restored, kubernetes, status, socket, port, mtu };
+    let parts = Parts {
+        config,
+        identity,
+        store,
+        journal,
+        restored,
+        kubernetes,
+        status,
+        socket,
+        port,
+        workers,
+        mtu,
+    };
     let running = on_bridge(parts, bridge.clone()).await;
     if running.is_err() {
         // The first error is the one to show.
@@ -106,6 +120,8 @@ struct Parts {
     status: TcpListener,
     socket: ControlSocket,
     port: udp::PortGroup,
+    /// Of the data plane, for each direction; `port` has as many sockets for them.
+    workers: NonZeroU8,
     mtu: u32,
 }
 
@@ -122,13 +138,21 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         status,
         mut socket,
         port,
+        workers,
         mtu,
     } = parts;
     let (kubernetes, kubernetes_in) = kubernetes;
-    let tap =
-        once_free(|error| matches!(error, TapError::Exists { .. }), async || Tap::open(TAP_NAME))
-            .await?;
-    bridge.plug_tap(tap.ifindex(), mtu).await?;
+    let taps = once_free(
+        |error| matches!(error, TapError::Exists { .. }),
+        async || Tap::open_queues(TAP_NAME, workers),
+    )
+    .await?;
+    let lanes: Vec<_> =
+        taps.into_iter().zip(port.data).map(|(tap, socket)| Lane { tap, socket }).collect();
+    // All of them are one device.
+    if let Some(Lane { tap, .. }) = lanes.first() {
+        bridge.plug_tap(tap.ifindex(), mtu).await?;
+    }
     let ports: Vec<String> = restored
         .attachments
         .iter()
@@ -154,8 +178,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
     let on_data = move |event: DataEvent| drop(data_events.try_send(event));
     let tables = Arc::new(ArcSwap::from_pointee(Tables::empty()));
     let dataplane = Dataplane::start(
-        tap,
-        port.data,
+        lanes,
         tables.clone(),
         Box::new(on_data),
         DataplaneConfig {
@@ -195,6 +218,7 @@ async fn on_bridge(parts: Parts, bridge: Bridge) -> Result<Running, LaunchError>
         port = port.local.port(),
         offload = %dataplane.offload(),
         scheduling = %dataplane.scheduling(),
+        workers = dataplane.lanes(),
         data_dir = %config.data_dir.display(),
         "weft is up"
     );
@@ -251,6 +275,7 @@ fn settings(
         tunnel: config.tunnel,
         offload: dataplane.offload().to_string(),
         scheduling: dataplane.scheduling().to_string(),
+        workers: dataplane.lanes(),
         launch_peers: config.peers.iter().map(|peer| peer.target(config.port)).collect(),
         warnings: config.warnings.clone(),
         kubernetes: config.kubernetes.as_ref().map(|kubernetes| KubernetesSettings {

@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::payload::{self, FramePacket};
 use super::relay::{self, Leap};
 use super::urgency::Urgency;
-use super::{BUFFER_LEN, MAX_FRAME, Shared};
+use super::{BUFFER_LEN, Lane, MAX_FRAME, Shared};
 use crate::offload::{Header, Undone, split, undone};
 use crate::relay::RelayHeader;
 use crate::too_big::{self, Notices};
@@ -44,6 +44,7 @@ pub(super) struct Egress {
 /// Packets on their way out.
 struct Outbox {
     shared: Arc<Shared>,
+    lane: Arc<Lane>,
     batch: SendBatch,
     /// A packet that is to be sealed once more, for a relay.
     inner: Vec<u8>,
@@ -52,10 +53,15 @@ struct Outbox {
 }
 
 impl Egress {
-    pub(super) fn new(shared: Arc<Shared>, batch_len: usize, realtime: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lane: Arc<Lane>,
+        batch_len: usize,
+        realtime: bool,
+    ) -> Self {
         let batch = SendBatch::new(BATCH_LEN, shared.local, shared.offload.udp.cut);
         let (notices, tally) = (Notices::default(), Counters::default());
-        let out = Outbox { shared, batch, inner: Vec::new(), notices, tally };
+        let out = Outbox { shared, lane, batch, inner: Vec::new(), notices, tally };
         let urgency = Urgency::new(realtime);
         Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency, pace: Pace::new() }
     }
@@ -73,8 +79,8 @@ impl Egress {
 
     /// Sleeps until frames come, then moves all of them. Returns whether to go on.
     fn turn(&mut self) -> io::Result<bool> {
-        let shared = &self.out.shared;
-        if readable_or_raised(&shared.tap, &shared.waker)?.raised {
+        let Outbox { shared, lane, .. } = &self.out;
+        if readable_or_raised(&lane.tap, &shared.waker)?.raised {
             return Ok(false);
         }
         self.urgency.kept_up();
@@ -94,11 +100,11 @@ impl Egress {
 
     /// Takes frames from the TAP until there are none or enough was taken. Returns whether there may be more.
     fn fill(&mut self) -> io::Result<bool> {
-        let shared = Arc::clone(&self.out.shared);
+        let (shared, lane) = (Arc::clone(&self.out.shared), Arc::clone(&self.out.lane));
         let tables = shared.tables.load();
         self.out.notices.next_batch();
         for _ in 0..self.batch_len {
-            let len = match shared.tap.recv(&mut self.frame) {
+            let len = match lane.tap.recv(&mut self.frame) {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -313,7 +319,7 @@ impl Outbox {
         if let Some(room) = with_header.get_mut(VNET_HEADER_LEN..) {
             room.copy_from_slice(frame);
         }
-        match self.shared.tap.send(with_header) {
+        match self.lane.tap.send(with_header) {
             Ok(_) => 1,
             Err(_) => {
                 self.tally.drops.count(DropReason::TapFailed);
@@ -324,7 +330,7 @@ impl Outbox {
 
     fn flush(&mut self) {
         let drops = &mut self.tally.drops;
-        self.batch.send(&self.shared.socket, |error| drops.count(reason(&error)));
+        self.batch.send(&self.lane.socket, |error| drops.count(reason(&error)));
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use weft_crypto::{Header, PeerName, Replayed};
 use weft_netio::batch::RecvBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
-use weft_netio::wait::readable_rung_or_raised;
+use weft_netio::wait::{readable_or_raised, readable_rung_or_raised};
 
+use super::heard::Heard;
 use super::pace::Pace;
 use super::payload::{Kind, Payload};
 use super::relay::{Arrived, Relay, Whole};
 use super::urgency::Urgency;
-use super::windows::Windows;
-use super::{BUFFER_LEN, DataEvent, Shared};
+use super::{BUFFER_LEN, DataEvent, Lane, Shared};
 use crate::classify::admit;
 use crate::offload::{Joiner, Written, open_checksum};
 use crate::relay::{RelayHeader, ShortId};
@@ -38,9 +38,12 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0
 /// The receiving worker.
 pub(super) struct Ingress {
     shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    /// Whether it takes what comes inside control connections.
+    tunnels: bool,
     batch: RecvBatch,
     batch_len: usize,
-    windows: Windows,
+    heard: Heard,
     relay: Relay,
     urgency: Urgency,
     pace: Pace,
@@ -50,13 +53,26 @@ pub(super) struct Ingress {
 }
 
 impl Ingress {
-    pub(super) fn new(shared: Arc<Shared>, batch_len: usize, realtime: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lane: Arc<Lane>,
+        batch_len: usize,
+        realtime: bool,
+    ) -> Self {
         let batch_len = batch_len.min(MAX_MESSAGES);
-        let batch = RecvBatch::new(batch_len, BUFFER_LEN);
-        let (windows, urgency) = (Windows::default(), Urgency::new(realtime));
-        let tally = Counters::default();
-        let (relay, pace) = (Relay::new(&shared), Pace::new());
-        Self { shared, batch, batch_len, windows, relay, urgency, pace, errors: 0, tally }
+        Self {
+            tunnels: Arc::ptr_eq(&shared.lane, &lane),
+            batch: RecvBatch::new(batch_len, BUFFER_LEN),
+            batch_len,
+            heard: Heard::default(),
+            relay: Relay::new(&shared),
+            urgency: Urgency::new(realtime),
+            pace: Pace::new(),
+            errors: 0,
+            tally: Counters::default(),
+            shared,
+            lane,
+        }
     }
 
     /// Works until shutdown or until the socket fails.
@@ -72,15 +88,22 @@ impl Ingress {
 
     /// Sleeps until packets come, then moves all of them. Returns whether to go on.
     fn turn(&mut self) -> io::Result<bool> {
-        let shared = &self.shared;
-        if readable_rung_or_raised(&shared.socket, &shared.inlet.bell, &shared.waker)? {
+        let (shared, socket) = (&self.shared, &self.lane.socket);
+        let stopping = if self.tunnels {
+            readable_rung_or_raised(socket, &shared.inlet.bell, &shared.waker)?
+        } else {
+            readable_or_raised(socket, &shared.waker)?.raised
+        };
+        if stopping {
             return Ok(false);
         }
         self.urgency.kept_up();
         self.pace.woken();
         while !self.shared.stopping() {
-            self.take_tunnelled();
-            let received = match self.batch.recv(&self.shared.socket) {
+            if self.tunnels {
+                self.take_tunnelled();
+            }
+            let received = match self.batch.recv(&self.lane.socket) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -105,16 +128,16 @@ impl Ingress {
 
     /// Opens, checks and passes on what was received.
     fn deliver(&mut self) {
-        let shared = &*self.shared;
+        let (shared, lane) = (&*self.shared, &*self.lane);
         let tables = shared.tables.load();
-        self.windows.follow(&tables);
-        let mut bridge = ToBridge::new(shared, &tables, &mut self.tally);
+        self.heard.follow(&tables);
+        let mut bridge = ToBridge::new(shared, lane, &tables, &mut self.tally);
         for (from, packet) in self.batch.datagrams() {
             let outcome = match packet {
-                Some(packet) => open(packet, Some(from), &tables, &mut self.windows),
+                Some(packet) => open(packet, &tables),
                 None => Err(DropReason::Oversized),
             };
-            let Opened { session, place, payload, moved } = match outcome {
+            let Opened { session, place, payload } = match outcome {
                 Ok(opened) => opened,
                 Err(reason) => {
                     bridge.tally.drops.count(reason);
@@ -122,7 +145,7 @@ impl Ingress {
                 }
             };
             let (receiver, peer) = (session.rx.receiver, session.rx.peer);
-            if moved {
+            if self.heard.moved(place, from) {
                 (shared.events)(DataEvent::Heard { receiver, peer, from });
             }
             match payload {
@@ -140,36 +163,35 @@ impl Ingress {
                     bridge.reply(session, token, |packet| shared.send_packet(packet, from));
                 }
                 Payload::Relay(body) => {
-                    bridge.unpack(body, session, from, &mut self.relay, &mut self.windows);
+                    bridge.unpack(body, session, from, &mut self.relay);
                 }
             }
         }
         bridge.flush();
-        self.relay.flush(shared, &mut self.tally);
+        self.relay.flush(&lane.socket, &mut self.tally);
     }
 
     /// Opens, checks and passes on what came inside control connections.
     fn take_tunnelled(&mut self) {
-        let shared = &*self.shared;
+        let (shared, lane) = (&*self.shared, &*self.lane);
         let packets = shared.inlet.take();
         if packets.is_empty() {
             return;
         }
         let tables = shared.tables.load();
-        self.windows.follow(&tables);
-        let mut bridge = ToBridge::new(shared, &tables, &mut self.tally);
+        let mut bridge = ToBridge::new(shared, lane, &tables, &mut self.tally);
         for mut packet in packets {
-            let outcome = open(&mut packet, None, &tables, &mut self.windows);
+            let outcome = open(&mut packet, &tables);
             let outcome = outcome.and_then(|opened| match opened {
                 Opened { session, payload: Payload::Relay(body), .. } => {
-                    bridge.unpack(body, session, NOWHERE, &mut self.relay, &mut self.windows);
+                    bridge.unpack(body, session, NOWHERE, &mut self.relay);
                     Ok(())
                 }
                 opened => bridge.pass_one(opened, &Back::Tunnel),
             });
             outcome.unwrap_or_else(|reason| bridge.tally.drops.count(reason));
         }
-        self.relay.flush(shared, &mut self.tally);
+        self.relay.flush(&lane.socket, &mut self.tally);
         shared.counters.absorb(&mut self.tally);
     }
 }
@@ -188,29 +210,23 @@ pub(super) struct Opened<'p, 't> {
     /// The place of the session in the tables.
     place: usize,
     payload: Payload<'p>,
-    /// Whether the session's packet before came from elsewhere, or this is its first.
-    moved: bool,
 }
 
 /// Opens a packet and takes it into its session's replay window. No byte of it is believed before its seal is
-/// verified, and what fails leaves the window as it was. `from` is `None` where it came through other nodes.
+/// verified, and what fails leaves the window as it was.
 pub(super) fn open<'p, 't>(
     packet: &'p mut [u8],
-    from: Option<SocketAddr>,
     tables: &'t Tables,
-    windows: &mut Windows,
 ) -> Result<Opened<'p, 't>, DropReason> {
     let header = Header::parse(packet).map_err(|_| DropReason::BadHeader)?;
     let (place, session) = tables.session(header.receiver).ok_or(DropReason::UnknownSession)?;
-    let window = windows.at(place).ok_or(DropReason::UnknownSession)?;
+    let opener = &session.rx.opener;
     // A replay is recognised before the work of opening it.
-    window.replay.check(header.counter)?;
-    let (counter, plaintext) = session.rx.opener.open(packet).map_err(|_| DropReason::Forged)?;
-    window.replay.accept(counter)?;
+    opener.replay().check(header.counter)?;
+    let (counter, plaintext) = opener.open(packet).map_err(|_| DropReason::Forged)?;
+    opener.replay().accept(counter)?;
     let payload = Payload::parse(plaintext)?;
-    // Where a relayed packet came from says nothing of where its sender is.
-    let moved = from.is_some_and(|from| window.heard_from.replace(from) != Some(from));
-    Ok(Opened { session, place, payload, moved })
+    Ok(Opened { session, place, payload })
 }
 
 impl From<Replayed> for DropReason {
@@ -225,14 +241,20 @@ impl From<Replayed> for DropReason {
 /// The way of one batch's frames to the TAP.
 struct ToBridge<'p, 'a> {
     shared: &'a Shared,
+    lane: &'a Lane,
     tables: &'a Tables,
     joiner: Joiner<'p>,
     tally: &'a mut Counters,
 }
 
 impl<'p, 'a> ToBridge<'p, 'a> {
-    fn new(shared: &'a Shared, tables: &'a Tables, tally: &'a mut Counters) -> Self {
-        Self { shared, tables, joiner: Joiner::new(shared.offload.tap), tally }
+    fn new(
+        shared: &'a Shared,
+        lane: &'a Lane,
+        tables: &'a Tables,
+        tally: &'a mut Counters,
+    ) -> Self {
+        Self { shared, lane, tables, joiner: Joiner::new(shared.offload.tap), tally }
     }
 
     /// Takes a frame with its virtio-net header: checks it and writes it to the TAP, at the latest with
@@ -271,16 +293,9 @@ impl<'p, 'a> ToBridge<'p, 'a> {
     }
 
     /// Takes the body of a packet of a neighbour's in which a datagram is, or a piece of one.
-    fn unpack(
-        &mut self,
-        body: &mut [u8],
-        session: &Session,
-        from: SocketAddr,
-        relay: &mut Relay,
-        windows: &mut Windows,
-    ) {
+    fn unpack(&mut self, body: &mut [u8], session: &Session, from: SocketAddr, relay: &mut Relay) {
         let neighbour = session.rx.peer;
-        let outcome = match relay.handle(body, session, self.tables, self.shared, self.tally) {
+        let outcome = match self.handle(body, session, relay) {
             Ok(None) => return,
             Ok(Some(Arrived { origin, back, datagram })) => {
                 let back = Back::Relay { relay: neighbour, header: back, from };
@@ -288,12 +303,12 @@ impl<'p, 'a> ToBridge<'p, 'a> {
                 let ours = origin == ShortId::from(&neighbour);
                 match datagram {
                     Whole::Here(datagram) => {
-                        self.arrived(origin, datagram, &back, ours.then_some(relay), windows)
+                        self.arrived(origin, datagram, &back, ours.then_some(relay))
                     }
                     Whole::Joined => {
                         let mut joined = relay.take_joined();
                         let inside = ours.then_some(&mut *relay);
-                        let outcome = self.arrived(origin, &mut joined, &back, inside, windows);
+                        let outcome = self.arrived(origin, &mut joined, &back, inside);
                         relay.keep(joined);
                         outcome
                     }
@@ -304,6 +319,15 @@ impl<'p, 'a> ToBridge<'p, 'a> {
         outcome.unwrap_or_else(|reason| self.tally.drops.count(reason));
     }
 
+    fn handle<'b>(
+        &mut self,
+        body: &'b mut [u8],
+        session: &Session,
+        relay: &mut Relay,
+    ) -> Result<Option<Arrived<'b>>, DropReason> {
+        relay.handle(body, session, self.tables, self.shared, &self.lane.socket, self.tally)
+    }
+
     /// Takes a datagram that has come to its end.
     fn arrived(
         &mut self,
@@ -311,16 +335,15 @@ impl<'p, 'a> ToBridge<'p, 'a> {
         datagram: &mut [u8],
         back: &Back,
         inside: Option<&mut Relay>,
-        windows: &mut Windows,
     ) -> Result<(), DropReason> {
         if datagram.first().is_some_and(|first| first & QUIC_BIT != 0) {
             let datagram = datagram.to_vec();
             (self.shared.events)(DataEvent::Datagram { origin, datagram });
             return Ok(());
         }
-        match (open(datagram, None, self.tables, windows)?, inside) {
+        match (open(datagram, self.tables)?, inside) {
             (Opened { session, payload: Payload::Relay(body), .. }, Some(relay)) => {
-                self.through(body, session, back, relay, windows)
+                self.through(body, session, back, relay)
             }
             (opened, _) => self.pass_one(opened, back),
         }
@@ -333,19 +356,18 @@ impl<'p, 'a> ToBridge<'p, 'a> {
         session: &Session,
         outer: &Back,
         relay: &mut Relay,
-        windows: &mut Windows,
     ) -> Result<(), DropReason> {
-        let arrived = relay.handle(body, session, self.tables, self.shared, self.tally)?;
+        let arrived = self.handle(body, session, relay)?;
         let Some(Arrived { origin, back: header, datagram }) = arrived else { return Ok(()) };
         let back = match *outer {
             Back::Relay { relay, from, .. } => Back::Relay { relay, header, from },
             Back::Tunnel => Back::Tunnel,
         };
         match datagram {
-            Whole::Here(datagram) => self.arrived(origin, datagram, &back, None, windows),
+            Whole::Here(datagram) => self.arrived(origin, datagram, &back, None),
             Whole::Joined => {
                 let mut joined = relay.take_joined();
-                let outcome = self.arrived(origin, &mut joined, &back, None, windows);
+                let outcome = self.arrived(origin, &mut joined, &back, None);
                 relay.keep(joined);
                 outcome
             }
@@ -402,13 +424,13 @@ impl<'p, 'a> ToBridge<'p, 'a> {
 
     fn write(&mut self, frame: &[u8]) {
         let bytes = frame.len().saturating_sub(VNET_HEADER_LEN) as u64;
-        let taken = self.shared.tap.send(frame).is_ok();
+        let taken = self.lane.tap.send(frame).is_ok();
         self.count(Written { frames: 1, bytes, taken });
     }
 
     /// Writes what waits for more to join it.
     fn flush(&mut self) {
-        if let Some(written) = self.joiner.flush(|parts| self.shared.tap.send_parts(parts)) {
+        if let Some(written) = self.joiner.flush(|parts| self.lane.tap.send_parts(parts)) {
             self.count(written);
         }
     }

@@ -4,7 +4,7 @@
 mod limit;
 mod pieces;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -179,6 +179,7 @@ impl Relay {
         session: &Session,
         tables: &Tables,
         shared: &Shared,
+        socket: &UdpSocket,
         tally: &mut Counters,
     ) -> Result<Option<Arrived<'a>>, DropReason> {
         let (header, datagram) = RelayHeader::parse(body).ok_or(DropReason::Malformed)?;
@@ -216,7 +217,7 @@ impl Relay {
             Leap::Datagram(address) => {
                 let len = leg.packet_len();
                 if self.out.room(len).is_none() {
-                    self.flush(shared, tally);
+                    self.flush(socket, tally);
                 }
                 let packet = self.out.room(len).ok_or(DropReason::TooBig)?;
                 leg.seal(packet, &next.sealer)?;
@@ -247,11 +248,11 @@ impl Relay {
     }
 
     /// Sends what was passed on, and forgets the time.
-    pub(super) fn flush(&mut self, shared: &Shared, tally: &mut Counters) {
+    pub(super) fn flush(&mut self, socket: &UdpSocket, tally: &mut Counters) {
         self.now = None;
         if !self.out.is_empty() {
             let drops = &mut tally.drops;
-            self.out.send(&shared.socket, |error| drops.count(egress::reason(&error)));
+            self.out.send(socket, |error| drops.count(egress::reason(&error)));
         }
     }
 }

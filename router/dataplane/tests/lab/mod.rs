@@ -4,6 +4,7 @@
 //! outside, so everything vanishes with the test, however it ends.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::num::NonZeroU8;
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use weft_crypto::{Identity, PeerName, ReceiverIndex, Role, SessionKeys, Suite};
 use weft_dataplane::{
-    Counters, DataEvent, Dataplane, DataplaneConfig, DropReason, Hop, Mac, Path, PathSize,
+    Counters, DataEvent, Dataplane, DataplaneConfig, DropReason, Hop, Lane, Mac, Path, PathSize,
     PeerPath, PeerSlot, Route, RxSession, Tables, TablesSpec, mac_for,
 };
 use weft_netio::netns::Netns;
@@ -50,6 +51,8 @@ struct Plan {
     underlay: &'static str,
     v4: &'static str,
     v6: &'static str,
+    /// B has several, which nobody is to notice.
+    lanes: NonZeroU8,
 }
 
 const PLANS: [Plan; 2] = [
@@ -59,6 +62,7 @@ const PLANS: [Plan; 2] = [
         underlay: "192.0.2.1",
         v4: "10.32.0.1",
         v6: "fd00::1",
+        lanes: NonZeroU8::MIN,
     },
     Plan {
         role: Role::Server,
@@ -66,6 +70,7 @@ const PLANS: [Plan; 2] = [
         underlay: "192.0.2.2",
         v4: "10.40.0.1",
         v6: "fd00::8000:1",
+        lanes: NonZeroU8::new(3).unwrap(),
     },
 ];
 
@@ -158,19 +163,19 @@ pub(crate) fn spec_of(index: usize, underlays: [SocketAddr; 2], suite: Suite) ->
 }
 
 fn start(netns: Netns, plan: &Plan) -> Host {
-    let (tap, group) = netns
+    let (taps, group) = netns
         .run(|| {
             ip("link set lo up");
             ip(&format!("addr add {}/24 dev under", plan.underlay));
             ip("link set under up");
-            let tap =
-                Tap::open("weft-tap").expect("this test needs CAP_NET_ADMIN and /dev/net/tun");
+            let taps = Tap::open_queues("weft-tap", plan.lanes)
+                .expect("this test needs CAP_NET_ADMIN and /dev/net/tun");
             let mac = mac_for(plan.v4.parse().unwrap());
             ip(&format!("link set weft-tap address {mac} mtu 1400 up"));
             ip(&format!("addr add {}/12 dev weft-tap", plan.v4));
             ip(&format!("addr add {}/96 dev weft-tap nodad", plan.v6));
             ip("route add 224.0.0.0/4 dev weft-tap");
-            (tap, bind_group("[::]:0".parse().unwrap()).unwrap())
+            (taps, bind_group("[::]:0".parse().unwrap(), plan.lanes).unwrap())
         })
         .unwrap();
     let PortGroup { control, data, local } = group;
@@ -179,7 +184,8 @@ fn start(netns: Netns, plan: &Plan) -> Host {
     let sink = Arc::clone(&events);
     let on_event = Box::new(move |event| sink.lock().unwrap().push(event));
     let config = DataplaneConfig::default();
-    let dataplane = Dataplane::start(tap, data, Arc::clone(&tables), on_event, config).unwrap();
+    let lanes = taps.into_iter().zip(data).map(|(tap, socket)| Lane { tap, socket }).collect();
+    let dataplane = Dataplane::start(lanes, Arc::clone(&tables), on_event, config).unwrap();
     Host {
         netns,
         v4: plan.v4.parse().unwrap(),

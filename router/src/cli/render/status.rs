@@ -32,6 +32,7 @@ pub(in crate::cli) fn status(status: &Status) -> String {
             line("Seen at", observed(&router.observed_addresses)),
             line("Offload", known(&router.offload)),
             line("Scheduling", known(&router.scheduling)),
+            line("Workers", workers(router.workers)),
         ],
         vec![
             line("Service", "ipam"),
@@ -88,6 +89,13 @@ fn observed(addresses: &[ObservedAddress]) -> String {
 }
 
 /// The suite; there is no way to have none, only not to know it yet.
+fn workers(each_way: usize) -> String {
+    match each_way {
+        0 => "unknown".to_owned(),
+        _ => format!("{each_way} each way"),
+    }
+}
+
 fn encryption(cipher: &str) -> String {
     if cipher.is_empty() { "enabled".to_owned() } else { clean(cipher) }
 }
@@ -152,6 +160,7 @@ pub(super) mod tests {
                 ],
                 offload: "tap +csum +tso +uso, udp +gso +gro".into(),
                 scheduling: "real-time".into(),
+                workers: 2,
             },
             ipam: Ipam {
                 state: "ready".into(),
@@ -182,6 +191,7 @@ pub(super) mod tests {
         Seen at: 198.51.100.7:40001 (by 2), 10.99.0.1:6783 (by 1)
         Offload: tap +csum +tso +uso, udp +gso +gro
      Scheduling: real-time
+        Workers: 2 each way
 
         Service: ipam
          Status: ready
@@ -210,6 +220,7 @@ pub(super) mod tests {
         data.router.observed_addresses.clear();
         data.router.offload.clear();
         data.router.scheduling.clear();
+        data.router.workers = 0;
         data.ipam = Ipam {
             state: "awaiting consensus (quorum: 2, known: 1)".into(),
             ranges: vec!["10.32.0.0/12".into()],
@@ -234,6 +245,7 @@ pub(super) mod tests {
         Seen at: unknown
         Offload: unknown
      Scheduling: unknown
+        Workers: unknown
 
         Service: ipam
          Status: awaiting consensus (quorum: 2, known: 1)

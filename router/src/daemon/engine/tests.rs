@@ -63,6 +63,7 @@ fn engine_with(
         tunnel: Tunnel::Auto,
         offload: String::new(),
         scheduling: String::new(),
+        workers: 1,
         launch_peers: BTreeSet::from(["h9:6783".to_owned()]),
         warnings: Vec::new(),
         kubernetes: None,

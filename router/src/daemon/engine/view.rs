@@ -56,6 +56,7 @@ impl Engine {
                     .map(|(address, peers)| ObservedAddress { address: address.to_string(), peers })
                     .collect(),
                 scheduling: self.settings.scheduling.clone(),
+                workers: self.settings.workers,
             },
             ipam: Ipam {
                 state: self.node.ipam_state(),

@@ -14,7 +14,7 @@ const SESSION: ReceiverIndex = ReceiverIndex(7);
 
 #[test]
 fn each_failure_has_its_reason_and_leaves_the_window_alone() {
-    let mut side = Side::new(vec![session(SESSION, 1)]);
+    let side = Side::new(vec![session(SESSION, 1)]);
     let sealer = sealer(SESSION, 1);
     let good = probe(&sealer);
     assert_eq!(side.open(&good[..31]), Err(DropReason::BadHeader));
@@ -34,7 +34,7 @@ fn each_failure_has_its_reason_and_leaves_the_window_alone() {
 
 #[test]
 fn packets_may_overtake_each_other_within_the_window() {
-    let mut side = Side::new(vec![session(SESSION, 1)]);
+    let side = Side::new(vec![session(SESSION, 1)]);
     let sealer = sealer(SESSION, 1);
     let (first, second) = (probe(&sealer), probe(&sealer));
     assert!(side.open(&second).is_ok());
@@ -48,9 +48,9 @@ fn packets_may_overtake_each_other_within_the_window() {
 
 #[test]
 fn unknown_and_broken_payloads_are_told_apart() {
-    let mut side = Side::new(vec![session(SESSION, 1)]);
+    let side = Side::new(vec![session(SESSION, 1)]);
     let sealer = sealer(SESSION, 1);
-    let mut sealed = |plaintext: &[u8]| {
+    let sealed = |plaintext: &[u8]| {
         let mut packet = vec![0; HEADER_LEN];
         packet.extend_from_slice(plaintext);
         packet.extend_from_slice(&[0; 16]);
@@ -97,8 +97,8 @@ fn a_change_of_address_is_told_once() {
     let sealer = sealer(SESSION, 1);
     let mut moved = |from: &str| {
         let mut packet = probe(&sealer);
-        let from = Some(from.parse().unwrap());
-        open(&mut packet, from, &side.tables, &mut side.windows).unwrap().moved
+        let place = open(&mut packet, &side.tables).unwrap().place;
+        side.heard.moved(place, from.parse().unwrap())
     };
     assert!(moved(FROM));
     assert!(!moved(FROM));
@@ -112,7 +112,7 @@ proptest! {
         mut packet in prop::collection::vec(any::<u8>(), 0..200),
         plausible in any::<bool>(),
     ) {
-        let mut side = Side::new(vec![session(SESSION, 1)]);
+        let side = Side::new(vec![session(SESSION, 1)]);
         if plausible && packet.len() > HEADER_LEN {
             packet[..8].copy_from_slice(&[1, 0, 0, 0, 7, 0, 0, 0]);
         }
@@ -139,24 +139,24 @@ proptest! {
 /// The receiving side.
 struct Side {
     tables: Tables,
-    windows: Windows,
+    heard: Heard,
 }
 
 impl Side {
     fn new(sessions: Vec<RxSession>) -> Self {
-        let mut side = Self { tables: Tables::empty(), windows: Windows::default() };
+        let mut side = Self { tables: Tables::empty(), heard: Heard::default() };
         side.publish(sessions);
         side
     }
 
     fn publish(&mut self, sessions: Vec<RxSession>) {
         self.tables = Tables::new(TablesSpec { sessions, ..TablesSpec::default() });
-        self.windows.follow(&self.tables);
+        self.heard.follow(&self.tables);
     }
 
-    fn open(&mut self, packet: &[u8]) -> Result<Kind, DropReason> {
-        let (mut packet, from) = (packet.to_vec(), FROM.parse().unwrap());
-        let opened = open(&mut packet, Some(from), &self.tables, &mut self.windows)?;
+    fn open(&self, packet: &[u8]) -> Result<Kind, DropReason> {
+        let mut packet = packet.to_vec();
+        let opened = open(&mut packet, &self.tables)?;
         Ok(match opened.payload {
             Payload::Frame(_) => Kind::Frame,
             Payload::ProbeRequest { urgent: false, .. } => Kind::ProbeRequest,
