@@ -174,13 +174,3 @@ fn setup_cni_installs_what_a_runtime_needs_and_removes_it() {
         assert!(entries(&bin).is_empty() && entries(&conf).is_empty());
     }
 }
-
-#[test]
-fn workers_are_scheduled_as_asked() {
-    let lab = Lab::up("realtime", 2);
-    lab.launch(1, &["--ipalloc-init", "founder"]);
-    lab.launch(2, &["h1", "--realtime", "off"]);
-    let scheduling = |host| lab.status(host).expect("it runs")["router"]["scheduling"].clone();
-    assert_eq!([scheduling(1), scheduling(2)], ["real-time", "ordinary"]);
-    assert!(lab.log(2).contains("scheduling=ordinary"), "{}", lab.log(2));
-}

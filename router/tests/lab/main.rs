@@ -52,3 +52,4 @@ mod shutdown;
 mod starts;
 mod statements;
 mod tunnel;
+mod workers;
