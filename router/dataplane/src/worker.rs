@@ -6,12 +6,14 @@ mod heard;
 mod ingress;
 mod pace;
 mod payload;
+mod placement;
 pub(crate) mod relay;
 pub(crate) mod urgency;
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -29,7 +31,9 @@ use crate::frame::ETHERNET_LEN;
 use crate::tunnel::Inlet;
 use crate::{Counters, DropReason, Path, PeerPath, ShortId, Tables};
 use egress::Egress;
+use heard::Heard;
 use ingress::Ingress;
+use placement::{Business, Placement};
 use urgency::Scheduling;
 
 /// How much longer a packet is than the frame in it.
@@ -171,7 +175,9 @@ pub struct Lane {
 struct Shared {
     /// What is not sent by a worker goes through this one.
     lane: Arc<Lane>,
-    lanes: usize,
+    lanes: NonZeroU8,
+    business: Business,
+    heard: Heard,
     local: SocketAddr,
     offload: Offload,
     scheduling: Scheduling,
@@ -239,8 +245,9 @@ impl fmt::Debug for Shared {
 /// A running packet path: in each lane one thread from the TAP to the socket, one back.
 ///
 /// A flow keeps to a lane in each direction and so keeps its order: the kernel puts its frames into one queue of the
-/// TAP, and all packets of one session into one socket. Packets that came inside control connections are the first
-/// lane's.
+/// TAP, and all packets of one session into one socket. While there is little to do, real-time workers of several lanes
+/// divide the processors among them, and the kernel chooses the socket by the processor that it receives on.
+/// Packets that came inside control connections are the first lane's.
 ///
 /// Dropping it stops the threads and removes the TAP, as [`Dataplane::shutdown`] does.
 pub struct Dataplane {
@@ -256,7 +263,7 @@ impl Dataplane {
     /// `events` is called on the receiving thread and must not block.
     ///
     /// # Errors
-    /// When threads or descriptors have run out, or there is no lane; nothing runs then.
+    /// When threads or descriptors have run out, or there is no lane, or more than 255; nothing runs then.
     pub fn start(
         lanes: Vec<Lane>,
         tables: Arc<ArcSwap<Tables>>,
@@ -265,7 +272,10 @@ impl Dataplane {
     ) -> io::Result<Self> {
         let lanes: Vec<_> = lanes.into_iter().map(Arc::new).collect();
         let first = lanes.first().cloned();
-        let lane = first.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no lane"))?;
+        let count = u8::try_from(lanes.len()).ok().and_then(NonZeroU8::new);
+        let (Some(lane), Some(count)) = (first, count) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not 1 to 255 lanes"));
+        };
         let local = lane.socket.local_addr()?;
         let udp = enable_offload(&lane.socket);
         // One kernel serves them all alike.
@@ -277,7 +287,9 @@ impl Dataplane {
         let realtime = scheduling == Scheduling::Realtime;
         let shared = Arc::new(Shared {
             lane,
-            lanes: lanes.len(),
+            lanes: count,
+            business: Business::new(),
+            heard: Heard::default(),
             local,
             offload,
             scheduling,
@@ -294,9 +306,12 @@ impl Dataplane {
         let batch = config.batch.clamp(1, MAX_BATCH);
         let mut dataplane = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         for (place, lane) in lanes.into_iter().enumerate() {
-            let egress = Egress::new(Arc::clone(&shared), Arc::clone(&lane), batch, realtime);
+            // An ordinary thread that waits for a processor is better off with a choice of them.
+            let placement = || realtime.then(|| Placement::new(place, count)).flatten();
+            let (to_peers, from_peers) = (Arc::clone(&shared), Arc::clone(&shared));
+            let egress = Egress::new(to_peers, Arc::clone(&lane), batch, realtime, placement());
             dataplane.spawn("weft-egress", place, move || egress.run())?;
-            let ingress = Ingress::new(Arc::clone(&shared), lane, batch, realtime);
+            let ingress = Ingress::new(from_peers, lane, batch, realtime, placement());
             dataplane.spawn("weft-ingress", place, move || ingress.run())?;
         }
         Ok(dataplane)
@@ -355,7 +370,7 @@ impl Dataplane {
     }
 
     /// How many lanes there are, each with a worker for each direction.
-    pub fn lanes(&self) -> usize {
+    pub fn lanes(&self) -> NonZeroU8 {
         self.shared.lanes
     }
 

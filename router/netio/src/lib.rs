@@ -4,12 +4,13 @@
 //! by its callers. It never logs and never retries; every failure is returned.
 //!
 //! Reading order: [`tap::Tap`], [`udp::bind_group`], [`udp::enable_offload`], [`batch`], [`wait::Waker`], [`netns::Netns`],
-//! [`priority::set_realtime`].
+//! [`priority::set_realtime`], [`processors::Processors`].
 
 pub mod batch;
 pub mod netns;
 pub mod priority;
-mod steer;
+pub mod processors;
+pub mod steer;
 pub mod tap;
 pub mod udp;
 pub mod wait;

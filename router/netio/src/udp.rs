@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::steer;
+use crate::steer::{Steering, steer};
 
 /// The error number of a datagram that is longer than the path takes (`EMSGSIZE`).
 pub const MESSAGE_TOO_LONG: i32 = libc::EMSGSIZE;
@@ -23,7 +23,8 @@ const FREE_PORT_TRIES: usize = 8;
 pub struct PortGroup {
     /// Gets datagrams whose first byte has the bit 0x40 set: QUIC.
     pub control: UdpSocket,
-    /// Get all other datagrams: data packets. All packets of one session go to one of them.
+    /// Get all other datagrams: data packets. All packets of one session go to one of them, until [`steer`] says
+    /// otherwise.
     pub data: Vec<UdpSocket>,
     /// What all are bound to, with the real port where port 0 was asked for.
     pub local: SocketAddr,
@@ -88,7 +89,7 @@ fn try_bind_group(addr: SocketAddr, data: NonZeroU8) -> Result<PortGroup, BindEr
     let control = bind(taken, true)?;
     let sockets = (0..data.get()).map(|_| bind(taken, true)).collect::<Result<Vec<_>, _>>()?;
     let failed = |step| move |source| BindError::Io { addr, step, source };
-    steer::attach(&control, data).map_err(failed("SO_ATTACH_REUSEPORT_CBPF"))?;
+    steer(&control, data, Steering::BySession).map_err(failed("SO_ATTACH_REUSEPORT_CBPF"))?;
     for data in &sockets {
         tell_apart(&control, data, taken.is_ipv6()).map_err(failed("IP_TTL"))?;
     }

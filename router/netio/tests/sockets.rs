@@ -8,6 +8,8 @@ use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use weft_netio::batch::{MAX_BATCH, RecvBatch, SendBatch};
+use weft_netio::processors::Processors;
+use weft_netio::steer::{Steering, steer};
 use weft_netio::udp::{
     BindError, MESSAGE_TOO_LONG, PortGroup, bind_group, enable_offload, mapped_for,
 };
@@ -67,6 +69,38 @@ fn each_session_keeps_to_a_socket_and_all_sockets_are_used() {
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     sender.send_to(&[1, 0, 0, 0, 9, 9, 9], to).unwrap();
     receive(&group.data[0]);
+}
+
+#[test]
+fn by_processor_each_packet_goes_to_the_socket_of_the_one_that_received_it() {
+    let two = NonZeroU8::new(2).unwrap();
+    let group = bind_group(ANY, two).unwrap();
+    let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), group.local.port());
+    steer(&group.data[1], two, Steering::ByProcessor).unwrap();
+    let all = Processors::allowed().unwrap();
+    let came = |first: u8| {
+        // Over loopback the processor that sends receives as well.
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(&[first, 0, 0, 0, 9, 9, 9, 9, 0, 0], to).unwrap();
+        let mut sockets = [&group.control, &group.data[0], &group.data[1]].into_iter();
+        sockets.position(|socket| socket.recv(&mut [0; 16]).is_ok()).unwrap()
+    };
+    for rest in [0, 1] {
+        let own = all.every(2, rest).expect("this test needs two processors, one of an odd number");
+        own.confine().unwrap();
+        for _ in 0..20 {
+            assert_eq!((came(1), came(0x41)), (1 + rest, 0));
+        }
+    }
+    all.confine().unwrap();
+    // And back: a session keeps to a socket, whoever receives.
+    steer(&group.control, two, Steering::BySession).unwrap();
+    let places = [0, 1].map(|rest| {
+        all.every(2, rest).unwrap().confine().unwrap();
+        came(1)
+    });
+    assert_eq!(places[0], places[1]);
+    all.confine().unwrap();
 }
 
 #[test]

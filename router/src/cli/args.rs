@@ -168,7 +168,7 @@ pub(super) struct LaunchArgs {
     /// Run the threads of the data plane before ordinary ones: on or off [default: on]
     #[arg(long, value_name = "WHAT")]
     realtime: Option<String>,
-    /// Threads of the data plane for each direction: auto (one for two processors, at most 8) or 1 to 64
+    /// Threads of the data plane for each direction: auto (one for each processor, at most 8) or 1 to 64
     /// [default: auto]
     #[arg(long, value_name = "N")]
     workers: Option<String>,

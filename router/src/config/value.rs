@@ -49,7 +49,7 @@ impl FromStr for Mtu {
 /// How many workers the data plane has for each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workers {
-    /// One of each for two processors.
+    /// One of each for each processor.
     Auto,
     /// So many: 1 to [`Workers::MOST`].
     Fixed(NonZeroU8),
@@ -66,8 +66,8 @@ impl Workers {
         match self {
             Self::Fixed(workers) => workers,
             Self::Auto => {
-                let pairs = u8::try_from(processors / 2).unwrap_or(u8::MAX);
-                NonZeroU8::new(pairs.min(Self::MOST_BY_ITSELF)).unwrap_or(NonZeroU8::MIN)
+                let workers = u8::try_from(processors).unwrap_or(u8::MAX);
+                NonZeroU8::new(workers.min(Self::MOST_BY_ITSELF)).unwrap_or(NonZeroU8::MIN)
             }
         }
     }

@@ -275,7 +275,7 @@ fn settings(
         tunnel: config.tunnel,
         offload: dataplane.offload().to_string(),
         scheduling: dataplane.scheduling().to_string(),
-        workers: dataplane.lanes(),
+        workers: dataplane.lanes().get().into(),
         launch_peers: config.peers.iter().map(|peer| peer.target(config.port)).collect(),
         warnings: config.warnings.clone(),
         kubernetes: config.kubernetes.as_ref().map(|kubernetes| KubernetesSettings {

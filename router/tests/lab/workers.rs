@@ -1,5 +1,7 @@
 //! The threads of the data plane.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::harness::{Lab, PATIENCE, eventually};
 use crate::paths::await_path;
 
@@ -65,6 +67,84 @@ fn several_workers_are_as_good_as_one() {
         let replays = lab.metric(host, "weft_dataplane_drops_total{reason=\"replayed\"}");
         assert_eq!(replays.unwrap_or(0.0), 0.0, "a worker took another's packet for a replay");
     }
+}
+
+/// While there is little to do each lane keeps to its processors, and while there is much to do workers run wherever
+/// there is room.
+#[test]
+fn workers_keep_to_their_processors_while_there_is_little_to_do() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(processors > 1, "this test needs two processors");
+    let lab = Lab::up("placement", 2);
+    lab.launch(1, &["--ipalloc-init", "founder", "--workers", "2"]);
+    lab.launch(2, &["h1", "--workers", "2"]);
+    lab.await_mesh(PATIENCE);
+    let (one, two) = (lab.pod(1, "a"), lab.pod(2, "a"));
+    lab.await_ping(1, "a", &two);
+    let await_workers = |what: &str, wanted: &dyn Fn(usize) -> bool| {
+        let mut before = workers(&lab, 2);
+        eventually(what, PATIENCE, || {
+            let now = workers(&lab, 2);
+            // A worker looks where it is once in 32 wake-ups, and not at all while it has nothing to do.
+            let worked = now.iter().filter(|(name, worker)| {
+                before.get(*name).is_none_or(|then| then.woken + 100 < worker.woken)
+            });
+            let directions: BTreeSet<_> =
+                worked.clone().map(|(name, _)| name.split('-').nth(1)).collect();
+            let all = worked.clone().all(|(_, worker)| wanted(worker.allowed));
+            let seen = format!("{before:?}, then {now:?}");
+            if directions.len() == 2 {
+                before = now;
+                if all { Ok(()) } else { Err(seen) }
+            } else {
+                Err(seen)
+            }
+        });
+    };
+    let ping = || lab.podspawn(1, "a", &["ping", "-q", "-n", "-i", "0.002", &two]);
+    let pings = ping();
+    await_workers("workers at home", &|allowed| allowed < processors);
+    drop(pings);
+    let server = lab.podspawn(1, "a", &["iperf3", "-s"]);
+    let stream = lab.podspawn(2, "a", &["iperf3", "-c", &one, "-t", "60", "-P", "4"]);
+    await_workers("workers that are free", &|allowed| allowed == processors);
+    drop((server, stream));
+    let _pings = ping();
+    await_workers("workers at home again", &|allowed| allowed < processors);
+}
+
+/// A thread of the data plane.
+#[derive(Debug)]
+struct Worker {
+    /// How many processors it may run on.
+    allowed: usize,
+    /// How often it slept, and so was woken.
+    woken: u64,
+}
+
+/// The workers of a host's daemon.
+fn workers(lab: &Lab, host: usize) -> BTreeMap<String, Worker> {
+    let pid = std::fs::read_to_string(lab.host_dir(host).join("weft.pid")).expect("it runs");
+    let pid = pid.split_whitespace().next().expect("a process");
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let mut workers = BTreeMap::new();
+    for task in tasks.flatten() {
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|text| text.trim().to_owned())
+        };
+        let Some(name) = field("Name:") else { continue };
+        if name.starts_with("weft-egress") || name.starts_with("weft-ingress") {
+            // A mask in hexadecimal digits, with commas.
+            let mask = field("Cpus_allowed:").expect("each thread has some");
+            let bits = mask.chars().filter_map(|digit| digit.to_digit(16)).map(u32::count_ones);
+            let woken = field("voluntary_ctxt_switches:").and_then(|count| count.parse().ok());
+            let worker = Worker { allowed: bits.sum::<u32>() as usize, woken: woken.unwrap_or(0) };
+            workers.insert(name, worker);
+        }
+    }
+    workers
 }
 
 fn large_ping(lab: &Lab, host: usize, address: &str) {

@@ -12,6 +12,7 @@ use weft_netio::wait::readable_or_raised;
 
 use super::pace::Pace;
 use super::payload::{self, FramePacket};
+use super::placement::Placement;
 use super::relay::{self, Leap};
 use super::urgency::Urgency;
 use super::{BUFFER_LEN, Lane, MAX_FRAME, Shared};
@@ -39,6 +40,7 @@ pub(super) struct Egress {
     batch_len: usize,
     urgency: Urgency,
     pace: Pace,
+    placement: Option<Placement>,
 }
 
 /// Packets on their way out.
@@ -58,12 +60,14 @@ impl Egress {
         lane: Arc<Lane>,
         batch_len: usize,
         realtime: bool,
+        placement: Option<Placement>,
     ) -> Self {
         let batch = SendBatch::new(BATCH_LEN, shared.local, shared.offload.udp.cut);
         let (notices, tally) = (Notices::default(), Counters::default());
         let out = Outbox { shared, lane, batch, inner: Vec::new(), notices, tally };
         let urgency = Urgency::new(realtime);
-        Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency, pace: Pace::new() }
+        let pace = Pace::new();
+        Self { out, frame: vec![0; MAX_FRAME], batch_len, urgency, pace, placement }
     }
 
     /// Works until shutdown or until the TAP fails.
@@ -84,7 +88,9 @@ impl Egress {
             return Ok(false);
         }
         self.urgency.kept_up();
-        self.pace.woken();
+        if let (Some(load), Some(placement)) = (self.pace.woken(), &mut self.placement) {
+            placement.follow(load, shared, lane);
+        }
         let mut more = true;
         while more && !self.out.shared.stopping() {
             let filled = self.fill();

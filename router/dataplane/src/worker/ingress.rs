@@ -9,9 +9,10 @@ use weft_netio::batch::RecvBatch;
 use weft_netio::tap::VNET_HEADER_LEN;
 use weft_netio::wait::{readable_or_raised, readable_rung_or_raised};
 
-use super::heard::Heard;
+use super::heard::Listener;
 use super::pace::Pace;
 use super::payload::{Kind, Payload};
+use super::placement::Placement;
 use super::relay::{Arrived, Relay, Whole};
 use super::urgency::Urgency;
 use super::{BUFFER_LEN, DataEvent, Lane, Shared};
@@ -43,10 +44,11 @@ pub(super) struct Ingress {
     tunnels: bool,
     batch: RecvBatch,
     batch_len: usize,
-    heard: Heard,
+    listener: Listener,
     relay: Relay,
     urgency: Urgency,
     pace: Pace,
+    placement: Option<Placement>,
     /// Receive errors since the last success.
     errors: usize,
     tally: Counters,
@@ -58,16 +60,18 @@ impl Ingress {
         lane: Arc<Lane>,
         batch_len: usize,
         realtime: bool,
+        placement: Option<Placement>,
     ) -> Self {
         let batch_len = batch_len.min(MAX_MESSAGES);
         Self {
             tunnels: Arc::ptr_eq(&shared.lane, &lane),
             batch: RecvBatch::new(batch_len, BUFFER_LEN),
             batch_len,
-            heard: Heard::default(),
+            listener: Listener::default(),
             relay: Relay::new(&shared),
             urgency: Urgency::new(realtime),
             pace: Pace::new(),
+            placement,
             errors: 0,
             tally: Counters::default(),
             shared,
@@ -98,7 +102,9 @@ impl Ingress {
             return Ok(false);
         }
         self.urgency.kept_up();
-        self.pace.woken();
+        if let (Some(load), Some(placement)) = (self.pace.woken(), &mut self.placement) {
+            placement.follow(load, shared, &self.lane);
+        }
         while !self.shared.stopping() {
             if self.tunnels {
                 self.take_tunnelled();
@@ -130,7 +136,7 @@ impl Ingress {
     fn deliver(&mut self) {
         let (shared, lane) = (&*self.shared, &*self.lane);
         let tables = shared.tables.load();
-        self.heard.follow(&tables);
+        self.listener.follow(&tables);
         let mut bridge = ToBridge::new(shared, lane, &tables, &mut self.tally);
         for (from, packet) in self.batch.datagrams() {
             let outcome = match packet {
@@ -145,7 +151,7 @@ impl Ingress {
                 }
             };
             let (receiver, peer) = (session.rx.receiver, session.rx.peer);
-            if self.heard.moved(place, from) {
+            if self.listener.moved(&shared.heard, place, from) {
                 (shared.events)(DataEvent::Heard { receiver, peer, from });
             }
             match payload {

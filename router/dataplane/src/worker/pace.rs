@@ -1,4 +1,4 @@
-//! When a worker lets packets gather before it looks for more.
+//! How much a worker has to do, and when it lets packets gather before it looks for more.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,9 +16,21 @@ const SPARSE: Duration = Duration::from_micros(100);
 /// Wake-ups that move less than this, on average, find small packets. Bulk data comes in more, and gathers by itself.
 const SMALL: u64 = 16 << 10;
 
+/// Bytes a second beyond which a worker has much to do: a plain choice, some hundredths of what a processor moves.
+const MUCH: u128 = 32 << 20;
+
 /// How long a worker rests. What comes meanwhile costs one wake-up instead of one each, as with network cards that
 /// hold their interrupts back (`docs/performance.md`).
 const REST: Duration = Duration::from_micros(50);
+
+/// How much a worker has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Load {
+    /// A small part of what one processor can.
+    Light,
+    /// So much, in bytes or in packets, that a processor should be free for it.
+    Heavy,
+}
 
 /// What a worker does about the rate at which it is woken up.
 ///
@@ -39,12 +51,10 @@ impl Pace {
         Self { woken: 0, bytes: 0, looked: Instant::now(), resting: false }
     }
 
-    /// The worker was woken up.
-    pub(super) fn woken(&mut self) {
+    /// The worker was woken up. Returns its load where it has looked at the clock.
+    pub(super) fn woken(&mut self) -> Option<Load> {
         self.woken += 1;
-        if self.woken == LOOK {
-            self.look(Instant::now());
-        }
+        (self.woken == LOOK).then(|| self.look(Instant::now()))
     }
 
     /// It has moved so much.
@@ -59,11 +69,13 @@ impl Pace {
         }
     }
 
-    fn look(&mut self, now: Instant) {
-        let gap = now.saturating_duration_since(self.looked) / LOOK;
+    fn look(&mut self, now: Instant) -> Load {
+        let time = now.saturating_duration_since(self.looked);
         let limit = if self.resting { SPARSE } else { DENSE };
-        self.resting = gap < limit && self.bytes / u64::from(LOOK) < SMALL;
+        self.resting = time / LOOK < limit && self.bytes / u64::from(LOOK) < SMALL;
+        let much = u128::from(self.bytes) * 1_000_000 > MUCH * time.as_micros();
         (self.woken, self.bytes, self.looked) = (0, 0, now);
+        if self.resting || much { Load::Heavy } else { Load::Light }
     }
 }
 
@@ -97,12 +109,29 @@ mod tests {
     }
 
     #[test]
+    fn packets_or_bytes_make_a_load_heavy() {
+        let mut pace = Pace::new();
+        let mut load = |gap, bytes| {
+            pace.moved(bytes * u64::from(LOOK));
+            pace.look(pace.looked + Duration::from_micros(gap) * LOOK)
+        };
+        assert_eq!(load(2000, 100), Load::Light);
+        assert_eq!(load(60, 100), Load::Light, "requests and answers, one after the other");
+        assert_eq!(load(25, 100), Load::Heavy);
+        assert_eq!(load(90, 100), Load::Heavy, "still resting");
+        assert_eq!(load(110, 100), Load::Light);
+        assert_eq!(load(100, 60_000), Load::Heavy);
+        assert_eq!(load(2000, 60_000), Load::Light, "240 Mbit/s");
+        assert_eq!(load(0, 0), Load::Heavy);
+    }
+
+    #[test]
     fn the_clock_is_looked_at_once_in_many_wake_ups() {
         let mut pace = Pace::new();
         let before = pace.looked;
-        (1..LOOK).for_each(|_| pace.woken());
+        assert!((1..LOOK).all(|_| pace.woken().is_none()));
         assert_eq!(pace.looked, before);
-        pace.woken();
+        assert!(pace.woken().is_some());
         assert!(pace.looked > before);
         assert_eq!(pace.woken, 0);
     }

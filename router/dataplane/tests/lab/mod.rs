@@ -84,8 +84,15 @@ pub(crate) fn third_keys() -> SessionKeys {
     SessionKeys::derive(&EXPORTED_THIRD, Role::Client)
 }
 
-/// Builds both hosts; each forwards to the other.
+/// Builds both hosts; each forwards to the other, and keeps packets in the order in which they come.
 pub(crate) fn hosts() -> [Host; 2] {
+    // Real-time workers do not keep the order of what the kernel receives on several processors, as it may here, where
+    // packets arrive on the processor that sends them.
+    hosts_with(&DataplaneConfig { realtime: false, ..DataplaneConfig::default() })
+}
+
+/// The same with workers as the configuration says.
+pub(crate) fn hosts_with(config: &DataplaneConfig) -> [Host; 2] {
     let netns = [0, 1].map(|_| Netns::unshared().expect("this test needs root: CAP_SYS_ADMIN"));
     let [a, b] = &netns;
     a.run(|| {
@@ -93,7 +100,8 @@ pub(crate) fn hosts() -> [Host; 2] {
         ip(&format!("link add under type veth peer name under netns {there}"));
     })
     .unwrap();
-    let mut started = netns.into_iter().zip(&PLANS).map(|(netns, plan)| start(netns, plan));
+    let mut started =
+        netns.into_iter().zip(&PLANS).map(|(netns, plan)| start(netns, plan, *config));
     let mut hosts = [started.next().unwrap(), started.next().unwrap()];
     let ends = [hosts[0].underlay, hosts[1].underlay];
     for (index, host) in hosts.iter_mut().enumerate() {
@@ -162,7 +170,7 @@ pub(crate) fn spec_of(index: usize, underlays: [SocketAddr; 2], suite: Suite) ->
     spec
 }
 
-fn start(netns: Netns, plan: &Plan) -> Host {
+fn start(netns: Netns, plan: &Plan, config: DataplaneConfig) -> Host {
     let (taps, group) = netns
         .run(|| {
             ip("link set lo up");
@@ -183,7 +191,6 @@ fn start(netns: Netns, plan: &Plan) -> Host {
     let events = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&events);
     let on_event = Box::new(move |event| sink.lock().unwrap().push(event));
-    let config = DataplaneConfig::default();
     let lanes = taps.into_iter().zip(data).map(|(tap, socket)| Lane { tap, socket }).collect();
     let dataplane = Dataplane::start(lanes, Arc::clone(&tables), on_event, config).unwrap();
     Host {

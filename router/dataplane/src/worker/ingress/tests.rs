@@ -5,6 +5,7 @@ use weft_crypto::{
     HEADER_LEN, Identity, Opener, REPLAY_WINDOW, ReceiverIndex, Role, Sealer, SessionKeys, Suite,
 };
 
+use super::super::heard::Heard;
 use super::*;
 use crate::worker::payload;
 use crate::{RxSession, TablesSpec};
@@ -98,12 +99,27 @@ fn a_change_of_address_is_told_once() {
     let mut moved = |from: &str| {
         let mut packet = probe(&sealer);
         let place = open(&mut packet, &side.tables).unwrap().place;
-        side.heard.moved(place, from.parse().unwrap())
+        side.listener.moved(&side.heard, place, from.parse().unwrap())
     };
     assert!(moved(FROM));
     assert!(!moved(FROM));
     assert!(moved("198.51.100.1:1"));
     assert!(!moved("198.51.100.1:1"));
+}
+
+#[test]
+fn a_change_of_address_is_told_once_by_all_workers_together() {
+    let side = Side::new(vec![session(SESSION, 1)]);
+    let mut listeners = [Listener::default(), Listener::default()];
+    listeners.iter_mut().for_each(|listener| listener.follow(&side.tables));
+    let mut moved =
+        |worker: usize, from: &str| listeners[worker].moved(&side.heard, 0, from.parse().unwrap());
+    assert!(moved(0, FROM));
+    assert!(!moved(1, FROM));
+    assert!(moved(1, "198.51.100.1:1"));
+    assert!(moved(0, FROM), "it has not heard of the change itself");
+    assert!(!moved(0, FROM));
+    assert!(!moved(1, FROM));
 }
 
 proptest! {
@@ -140,18 +156,23 @@ proptest! {
 struct Side {
     tables: Tables,
     heard: Heard,
+    listener: Listener,
 }
 
 impl Side {
     fn new(sessions: Vec<RxSession>) -> Self {
-        let mut side = Self { tables: Tables::empty(), heard: Heard::default() };
+        let mut side = Self {
+            tables: Tables::empty(),
+            heard: Heard::default(),
+            listener: Listener::default(),
+        };
         side.publish(sessions);
         side
     }
 
     fn publish(&mut self, sessions: Vec<RxSession>) {
         self.tables = Tables::new(TablesSpec { sessions, ..TablesSpec::default() });
-        self.heard.follow(&self.tables);
+        self.listener.follow(&self.tables);
     }
 
     fn open(&self, packet: &[u8]) -> Result<Kind, DropReason> {
