@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use crate::harness::{Lab, PATIENCE, eventually};
 use crate::paths::await_path;
 
@@ -50,7 +52,18 @@ fn several_workers_are_as_good_as_one() {
     lab.ok(["cut", "1", "2"]);
     await_path(&lab, [1, 2], "relay");
     all_reach_all();
+    let before = Passed::at(&lab);
     many_connections(&lab, &pods[1]);
+    let after = Passed::at(&lab);
+    let [relayed, sent, received, written] = [
+        after.relayed - before.relayed,
+        after.sent - before.sent,
+        after.received - before.received,
+        after.written - before.written,
+    ];
+    let seen = format!("{sent} sent, {relayed} relayed, {received} received, {written} written");
+    assert!(sent > 5_000.0 && relayed < 1.2 * sent, "packets go in two pieces: {seen}");
+    assert!(written < received / 2.0, "segments are not joined: {seen}");
     lab.ok(["heal"]);
     await_path(&lab, [1, 2], "direct");
     for (one, other) in [("1", "2"), ("1", "3"), ("2", "3")] {
@@ -145,6 +158,32 @@ fn workers(lab: &Lab, host: usize) -> BTreeMap<String, Worker> {
         }
     }
     workers
+}
+
+/// Packets so far, between the first host and the second with the third as relay.
+struct Passed {
+    relayed: f64,
+    /// Of both ends.
+    sent: f64,
+    /// By the second.
+    received: f64,
+    /// Frames that came out of the second's TAP.
+    written: f64,
+}
+
+impl Passed {
+    fn at(lab: &Lab) -> Self {
+        let metric = |host, prefix| lab.metric(host, prefix).expect("it runs");
+        let sent = |host| metric(host, "weft_dataplane_packets_total{direction=\"out\"}");
+        let tap = lab.exec(2, &["ip", "-j", "-s", "link", "show", "dev", "weft-tap"]).stdout;
+        let tap: Value = serde_json::from_str(&tap).expect("JSON");
+        Self {
+            relayed: metric(3, "weft_dataplane_relayed_packets_total"),
+            sent: sent(1) + sent(2),
+            received: metric(2, "weft_dataplane_packets_total{direction=\"in\"}"),
+            written: tap[0]["stats64"]["rx"]["packets"].as_f64().expect("a number"),
+        }
+    }
 }
 
 fn large_ping(lab: &Lab, host: usize, address: &str) {

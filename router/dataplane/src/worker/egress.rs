@@ -175,7 +175,14 @@ impl Outbox {
         peer.size.note(payload::FRAME_OVERHEAD + longest);
         let room = peer.size.limit.saturating_sub(payload::FRAME_OVERHEAD);
         if longest <= room {
-            return undone;
+            // Through another node, which adds its own, a stream goes in shorter segments rather than each in two pieces.
+            return match &peer.path {
+                Path::Relay(route) => {
+                    let whole = relay::whole(&self.shared, tables, route);
+                    undone.within(whole.saturating_sub(payload::FRAME_OVERHEAD))
+                }
+                Path::Direct(_) | Path::Tunnel => undone,
+            };
         }
         if peer.size.known
             && self.notices.allow(|| self.shared.started.elapsed())
@@ -263,7 +270,7 @@ impl Outbox {
         send: impl FnOnce(&mut Self, &[u8]) -> Result<(), DropReason>,
     ) -> Result<(), DropReason> {
         let mut inner = std::mem::take(&mut self.inner);
-        inner.clear();
+        // What was in it is written over.
         inner.resize(payload::FRAME_OVERHEAD + len, 0);
         let sealed = FramePacket::new(&mut inner)
             .and_then(|FramePacket { header, frame }| {

@@ -120,6 +120,7 @@ impl Ingress {
                 Err(error) => return Err(error),
             };
             self.errors = 0;
+            self.relay.behind = self.urgency.is_behind();
             self.deliver();
             self.pace.moved(self.tally.received.bytes);
             self.shared.counters.absorb(&mut self.tally);
@@ -180,23 +181,27 @@ impl Ingress {
     /// Opens, checks and passes on what came inside control connections.
     fn take_tunnelled(&mut self) {
         let (shared, lane) = (&*self.shared, &*self.lane);
-        let packets = shared.inlet.take();
+        let mut packets = shared.inlet.take();
         if packets.is_empty() {
             return;
         }
         let tables = shared.tables.load();
         let mut bridge = ToBridge::new(shared, lane, &tables, &mut self.tally);
-        for mut packet in packets {
-            let outcome = open(&mut packet, &tables);
-            let outcome = outcome.and_then(|opened| match opened {
+        for packet in &mut packets {
+            let outcome = open(packet, &tables).and_then(|opened| match opened {
                 Opened { session, payload: Payload::Relay(body), .. } => {
                     bridge.unpack(body, session, NOWHERE, &mut self.relay);
                     Ok(())
                 }
-                opened => bridge.pass_one(opened, &Back::Tunnel),
+                Opened { session, place, payload: Payload::Frame(frame) } => {
+                    bridge.pass(place, session, frame);
+                    Ok(())
+                }
+                opened => bridge.answer(opened, &Back::Tunnel),
             });
             outcome.unwrap_or_else(|reason| bridge.tally.drops.count(reason));
         }
+        bridge.flush();
         self.relay.flush(&lane.socket, &mut self.tally);
         shared.counters.absorb(&mut self.tally);
     }
@@ -299,7 +304,13 @@ impl<'p, 'a> ToBridge<'p, 'a> {
     }
 
     /// Takes the body of a packet of a neighbour's in which a datagram is, or a piece of one.
-    fn unpack(&mut self, body: &mut [u8], session: &Session, from: SocketAddr, relay: &mut Relay) {
+    fn unpack(
+        &mut self,
+        body: &'p mut [u8],
+        session: &Session,
+        from: SocketAddr,
+        relay: &mut Relay,
+    ) {
         let neighbour = session.rx.peer;
         let outcome = match self.handle(body, session, relay) {
             Ok(None) => return,
@@ -314,7 +325,7 @@ impl<'p, 'a> ToBridge<'p, 'a> {
                     Whole::Joined => {
                         let mut joined = relay.take_joined();
                         let inside = ours.then_some(&mut *relay);
-                        let outcome = self.arrived(origin, &mut joined, &back, inside);
+                        let outcome = self.arrived_apart(origin, &mut joined, &back, inside);
                         relay.keep(joined);
                         outcome
                     }
@@ -338,21 +349,59 @@ impl<'p, 'a> ToBridge<'p, 'a> {
     fn arrived(
         &mut self,
         origin: ShortId,
+        datagram: &'p mut [u8],
+        back: &Back,
+        inside: Option<&mut Relay>,
+    ) -> Result<(), DropReason> {
+        match (self.opened(origin, datagram)?, inside) {
+            (None, _) => Ok(()),
+            (Some(Opened { session, payload: Payload::Relay(body), .. }), Some(relay)) => {
+                self.through(body, session, back, relay)
+            }
+            (Some(Opened { session, place, payload: Payload::Frame(frame) }), _) => {
+                self.pass(place, session, frame);
+                Ok(())
+            }
+            (Some(opened), _) => self.answer(opened, back),
+        }
+    }
+
+    /// The same of one that does not lie in the batch, so that nothing can be joined to a frame in it.
+    fn arrived_apart(
+        &mut self,
+        origin: ShortId,
         datagram: &mut [u8],
         back: &Back,
         inside: Option<&mut Relay>,
     ) -> Result<(), DropReason> {
+        match (self.opened(origin, datagram)?, inside) {
+            (None, _) => Ok(()),
+            (Some(Opened { session, payload: Payload::Relay(body), .. }), Some(relay)) => {
+                self.through(body, session, back, relay)
+            }
+            (Some(Opened { session, payload: Payload::Frame(frame), .. }), _) => {
+                // What waits came before it.
+                self.flush();
+                check_frame(frame, session, self.tables)?;
+                self.write(frame);
+                Ok(())
+            }
+            (Some(opened), _) => self.answer(opened, back),
+        }
+    }
+
+    /// Opens a datagram that has come to its end; `None` for one of a control connection, which is handed on.
+    fn opened<'b>(
+        &self,
+        origin: ShortId,
+        datagram: &'b mut [u8],
+    ) -> Result<Option<Opened<'b, 'a>>, DropReason> {
         if datagram.first().is_some_and(|first| first & QUIC_BIT != 0) {
             let datagram = datagram.to_vec();
             (self.shared.events)(DataEvent::Datagram { origin, datagram });
-            return Ok(());
+            return Ok(None);
         }
-        match (open(datagram, self.tables)?, inside) {
-            (Opened { session, payload: Payload::Relay(body), .. }, Some(relay)) => {
-                self.through(body, session, back, relay)
-            }
-            (opened, _) => self.pass_one(opened, back),
-        }
+        open(datagram, self.tables).map(Some)
     }
 
     /// Takes the body of a relayed packet that was too long for the path from the neighbour.
@@ -370,28 +419,22 @@ impl<'p, 'a> ToBridge<'p, 'a> {
             Back::Tunnel => Back::Tunnel,
         };
         match datagram {
-            Whole::Here(datagram) => self.arrived(origin, datagram, &back, None),
+            Whole::Here(datagram) => self.arrived_apart(origin, datagram, &back, None),
             Whole::Joined => {
                 let mut joined = relay.take_joined();
-                let outcome = self.arrived(origin, &mut joined, &back, None);
+                let outcome = self.arrived_apart(origin, &mut joined, &back, None);
                 relay.keep(joined);
                 outcome
             }
         }
     }
 
-    /// Takes a packet that came on a way other than the underlay, where nothing is joined.
-    fn pass_one(&mut self, opened: Opened<'_, '_>, back: &Back) -> Result<(), DropReason> {
+    /// Answers or reports what is in a packet that came on a way other than the underlay.
+    fn answer(&mut self, opened: Opened<'_, '_>, back: &Back) -> Result<(), DropReason> {
         let Opened { session, payload, .. } = opened;
         let (shared, tables) = (self.shared, self.tables);
         let (receiver, peer) = (session.rx.receiver, session.rx.peer);
         match payload {
-            Payload::Frame(frame) => {
-                // What waits came before it.
-                self.flush();
-                check_frame(frame, session, tables)?;
-                self.write(frame);
-            }
             Payload::ProbeRequest { token, urgent } => match back {
                 Back::Tunnel => {
                     self.reply(session, token, |packet| {
@@ -423,7 +466,10 @@ impl<'p, 'a> ToBridge<'p, 'a> {
                 }
             }
             // Nobody puts a relayed packet into a relayed packet, and only direct paths are asked for their size.
-            Payload::Relay(_) | Payload::SizeRequest(_) => return Err(DropReason::Malformed),
+            // Frames are passed on by whoever knows how long they live.
+            Payload::Frame(_) | Payload::Relay(_) | Payload::SizeRequest(_) => {
+                return Err(DropReason::Malformed);
+            }
         }
         Ok(())
     }

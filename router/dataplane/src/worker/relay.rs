@@ -81,6 +81,12 @@ pub(super) fn legs<'a>(
     })
 }
 
+/// The longest packet that goes along `route` in one piece.
+pub(super) fn whole(shared: &Shared, tables: &Tables, route: &RelayRoute) -> usize {
+    let first = tables.peer_named(&route.first).map_or(usize::MAX, |first| first.size.limit);
+    relayed_within(shared.datagram.min(first), route.then.len())
+}
+
 /// How packets get to a neighbour.
 pub(super) enum Leap<'t> {
     /// In a datagram to this address.
@@ -148,6 +154,8 @@ pub(super) struct Relay {
     /// The time since the start when the batch at hand had its first packet to pass on, or piece: one look at the clock
     /// for all.
     now: Option<Duration>,
+    /// Whether the worker has more to do than it can: then origins get their shares and no more.
+    pub(super) behind: bool,
 }
 
 /// Where the datagram that came to its end is.
@@ -168,7 +176,7 @@ pub(super) struct Arrived<'a> {
 impl Relay {
     pub(super) fn new(shared: &Shared) -> Self {
         let out = SendBatch::new(4 * super::BUFFER_LEN, shared.local, shared.offload.udp.cut);
-        Self { out, pieces: Pieces::default(), limits: Limits::default(), now: None }
+        Self { out, pieces: Pieces::default(), limits: Limits::default(), now: None, behind: false }
     }
 
     /// Takes the body of a relayed packet that came in `session`: passes it on, or answers it if this is its end
@@ -201,7 +209,7 @@ impl Relay {
             return Err(DropReason::Spoofed);
         }
         let now = self.now(shared);
-        if !self.limits.allow(header.origin, datagram.len(), now) {
+        if !self.limits.allow(header.origin, datagram.len(), now, self.behind) {
             return Err(DropReason::RelayLimit);
         }
         let (header, next) = header.pass_on(tables.us());

@@ -9,6 +9,9 @@ use weft_netio::priority::{set_realtime, try_realtime};
 /// data or 50 ms of small frames. A plain choice, far above what bursts need.
 const OVERLOADED: u32 = 256;
 
+/// How many batches in a row make a worker one that cannot keep up: a plain choice, a few milliseconds of work.
+const BEHIND: u32 = 32;
+
 /// How the workers of a packet path are scheduled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Scheduling {
@@ -76,6 +79,11 @@ impl Urgency {
             // Who was refused once is not refused less later.
             self.allowed = self.raised;
         }
+    }
+
+    /// Whether there is more to do than the worker can, as it seems: its queue has not been empty for a while.
+    pub(super) fn is_behind(&self) -> bool {
+        self.busy >= BEHIND
     }
 
     /// A batch was done, and there may be more.

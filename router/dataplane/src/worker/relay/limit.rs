@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::relay::ShortId;
 
-/// What is passed on for one origin, bytes a second, and at once: half a gigabit, so that one member cannot take a
-/// relay's processor and uplink from all others.
+/// What is passed on for one origin while the worker cannot keep up, bytes a second, and at once: half a gigabit, so
+/// that one member cannot take a relay's processor from all others.
 const RATE: u64 = 64 << 20;
 const BURST: u64 = 8 << 20;
 
@@ -26,8 +26,15 @@ struct Bucket {
 }
 
 impl Limits {
-    /// Whether `len` bytes of an origin may pass at `now`, the time since some start.
-    pub(super) fn allow(&mut self, origin: ShortId, len: usize, now: Duration) -> bool {
+    /// Whether `len` bytes of an origin may pass at `now`, the time since some start. `behind` is whether the worker has
+    /// more to do than it can; else all may pass that comes from origins that are counted.
+    pub(super) fn allow(
+        &mut self,
+        origin: ShortId,
+        len: usize,
+        now: Duration,
+        behind: bool,
+    ) -> bool {
         if !self.buckets.contains_key(&origin) {
             if self.buckets.len() >= MAX_ORIGINS {
                 self.buckets.retain(|_, bucket| bucket.filled(now) < BURST);
@@ -39,13 +46,12 @@ impl Limits {
         }
         let Some(bucket) = self.buckets.get_mut(&origin) else { return false };
         *bucket = Bucket { bytes: bucket.filled(now), at: now };
-        match bucket.bytes.checked_sub(len as u64) {
-            Some(left) => {
-                bucket.bytes = left;
-                true
-            }
-            None => false,
+        let left = bucket.bytes.checked_sub(len as u64);
+        if left.is_none() && behind {
+            return false;
         }
+        bucket.bytes = left.unwrap_or(0);
+        true
     }
 }
 
@@ -67,11 +73,14 @@ mod tests {
         for millis in 0..10_000 {
             for _ in 0..100 {
                 let now = Duration::from_millis(millis);
-                passed += u64::from(limits.allow(ShortId([1; 8]), 1400, now)) * 1400;
+                passed += u64::from(limits.allow(ShortId([1; 8]), 1400, now, true)) * 1400;
             }
         }
         assert!((10 * RATE..10 * RATE + 2 * BURST).contains(&passed), "{passed}");
-        assert!(limits.allow(ShortId([2; 8]), 1400, Duration::from_secs(10)));
+        let now = Duration::from_secs(10);
+        assert!(limits.allow(ShortId([2; 8]), 1400, now, true));
+        assert!((0..10_000).all(|_| limits.allow(ShortId([1; 8]), 1400, now, false)));
+        assert!(!limits.allow(ShortId([1; 8]), 1400, now, true));
     }
 
     #[test]
@@ -81,10 +90,10 @@ mod tests {
             ShortId([n.to_le_bytes(), [0; 2], [0; 2], [0; 2]].concat().try_into().unwrap())
         };
         for n in 0..256 {
-            assert!(limits.allow(origin(n), 1400, Duration::ZERO));
+            assert!(limits.allow(origin(n), 1400, Duration::ZERO, false));
         }
-        assert!(!limits.allow(origin(256), 1400, Duration::ZERO));
-        assert!(limits.allow(origin(256), 1400, Duration::from_secs(1)));
+        assert!(!limits.allow(origin(256), 1400, Duration::ZERO, false));
+        assert!(limits.allow(origin(256), 1400, Duration::from_secs(1), false));
         assert!(limits.buckets.len() <= MAX_ORIGINS);
     }
 }
