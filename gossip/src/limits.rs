@@ -20,7 +20,7 @@ pub const MAX_NAME: usize = 64;
 
 /// The longest value of a record, bytes: the largest acknowledgement of removals, which carries a
 /// whole space record, and one fits into a message.
-pub const MAX_VALUE: usize = 40 * 1024;
+pub const MAX_VALUE: usize = 56 * 1024;
 
 /// Live keys, tombstones included, of one origin: [`MAX_OBJECTS`], [`MAX_PODS`], and room for the kinds
 /// that need one.

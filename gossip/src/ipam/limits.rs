@@ -42,8 +42,9 @@ pub(super) const MAX_ELECTORATE: u32 = 4096;
 /// Requests that may wait. Kubernetes runs at most a few hundred Pods on a node.
 pub(super) const MAX_PENDING: usize = 4096;
 
-/// Nodes that can be removed in the life of a ring: at 73 bytes each at most 5 KiB of an `Ack`.
-pub(super) const MAX_REMOVED: usize = 64;
+/// Nodes that can be removed in the life of a ring: at 73 bytes each at most 14 KiB of an `Ack`, and at 32 bytes each
+/// 6 KiB of the `Space` of a node that left.
+pub(super) const MAX_REMOVED: usize = 192;
 
 /// Owners that an `Ack` can name: at 8 bytes each 8 KiB.
 pub(super) const MAX_KNOWN: usize = 1024;

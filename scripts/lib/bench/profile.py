@@ -49,12 +49,14 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     figures = json.loads((folder / "head.json").read_text(encoding="utf-8"))
     figures["loads"] = {}
+    # Workers of all lanes together.
+    lane = re.compile(r"(?<=^weft-egress)-\d+$|(?<=^weft-ingress)-\d+$")
     for load in LOADS:
         symbols = list(samples(folder / f"{load}.symbol"))
         said = (folder / f"{load}.said").read_text(encoding="utf-8").splitlines()
         figures["loads"][load] = {
             "said": next((line.strip() for line in said if "receiver" in line or "rtt" in line), ""),
-            "threads": summed(samples(folder / f"{load}.comm")),
+            "threads": summed((share, lane.sub("", name)) for share, name in samples(folder / f"{load}.comm")),
             "groups": summed((share, group(name)) for share, name in symbols),
             "symbols": [[round(share, 1), name] for share, name in symbols[:12]],
         }

@@ -95,7 +95,7 @@ impl Egress {
         while more && !self.out.shared.stopping() {
             let filled = self.fill();
             self.out.flush();
-            self.pace.moved(self.out.tally.sent.bytes);
+            self.pace.moved(self.out.tally.sent);
             self.out.shared.counters.absorb(&mut self.out.tally);
             self.urgency.worked();
             more = filled?;

@@ -122,7 +122,7 @@ impl Ingress {
             self.errors = 0;
             self.relay.behind = self.urgency.is_behind();
             self.deliver();
-            self.pace.moved(self.tally.received.bytes);
+            self.pace.moved(self.tally.received);
             self.shared.counters.absorb(&mut self.tally);
             self.urgency.worked();
             if received < self.batch_len {

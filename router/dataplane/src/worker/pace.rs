@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Traffic;
+
 /// Wake-ups between two looks at the clock, so that none falls to a packet.
 const LOOK: u32 = 32;
 
@@ -16,8 +18,10 @@ const SPARSE: Duration = Duration::from_micros(100);
 /// Wake-ups that move less than this, on average, find small packets. Bulk data comes in more, and gathers by itself.
 const SMALL: u64 = 16 << 10;
 
-/// Bytes a second beyond which a worker has much to do: a plain choice, some hundredths of what a processor moves.
+/// Bytes and packets a second beyond which a worker has much to do: plain choices, some hundredths of what a processor
+/// moves.
 const MUCH: u128 = 32 << 20;
+const MANY: u128 = 20_000;
 
 /// How long a worker rests. What comes meanwhile costs one wake-up instead of one each, as with network cards that
 /// hold their interrupts back (`docs/performance.md`).
@@ -41,14 +45,14 @@ pub(super) enum Load {
 pub(super) struct Pace {
     /// Since the last look.
     woken: u32,
-    bytes: u64,
+    moved: Traffic,
     looked: Instant,
     resting: bool,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { woken: 0, bytes: 0, looked: Instant::now(), resting: false }
+        Self { woken: 0, moved: Traffic::default(), looked: Instant::now(), resting: false }
     }
 
     /// The worker was woken up. Returns its load where it has looked at the clock.
@@ -58,8 +62,9 @@ impl Pace {
     }
 
     /// It has moved so much.
-    pub(super) fn moved(&mut self, bytes: u64) {
-        self.bytes += bytes;
+    pub(super) fn moved(&mut self, traffic: Traffic) {
+        self.moved.packets += traffic.packets;
+        self.moved.bytes += traffic.bytes;
     }
 
     /// It has found its queue empty: rests, if that is worth it.
@@ -72,9 +77,10 @@ impl Pace {
     fn look(&mut self, now: Instant) -> Load {
         let time = now.saturating_duration_since(self.looked);
         let limit = if self.resting { SPARSE } else { DENSE };
-        self.resting = time / LOOK < limit && self.bytes / u64::from(LOOK) < SMALL;
-        let much = u128::from(self.bytes) * 1_000_000 > MUCH * time.as_micros();
-        (self.woken, self.bytes, self.looked) = (0, 0, now);
+        self.resting = time / LOOK < limit && self.moved.bytes / u64::from(LOOK) < SMALL;
+        let beyond = |moved: u64, rate| u128::from(moved) * 1_000_000 > rate * time.as_micros();
+        let much = beyond(self.moved.bytes, MUCH) || beyond(self.moved.packets, MANY);
+        (self.woken, self.moved, self.looked) = (0, Traffic::default(), now);
         if self.resting || much { Load::Heavy } else { Load::Light }
     }
 }
@@ -85,7 +91,7 @@ mod tests {
 
     /// Whether a worker rests after a look that found such a time between wake-ups, each of so many bytes.
     fn rests(pace: &mut Pace, gap: u64, bytes: u64) -> bool {
-        pace.moved(bytes * u64::from(LOOK));
+        pace.moved(Traffic { packets: 0, bytes: bytes * u64::from(LOOK) });
         pace.look(pace.looked + Duration::from_micros(gap) * LOOK);
         pace.resting
     }
@@ -111,18 +117,19 @@ mod tests {
     #[test]
     fn packets_or_bytes_make_a_load_heavy() {
         let mut pace = Pace::new();
-        let mut load = |gap, bytes| {
-            pace.moved(bytes * u64::from(LOOK));
+        let mut load_of = |gap, packets, bytes| {
+            let look = u64::from(LOOK);
+            pace.moved(Traffic { packets: packets * look, bytes: bytes * look });
             pace.look(pace.looked + Duration::from_micros(gap) * LOOK)
         };
-        assert_eq!(load(2000, 100), Load::Light);
-        assert_eq!(load(60, 100), Load::Light, "requests and answers, one after the other");
-        assert_eq!(load(25, 100), Load::Heavy);
-        assert_eq!(load(90, 100), Load::Heavy, "still resting");
-        assert_eq!(load(110, 100), Load::Light);
-        assert_eq!(load(100, 60_000), Load::Heavy);
-        assert_eq!(load(2000, 60_000), Load::Light, "240 Mbit/s");
-        assert_eq!(load(0, 0), Load::Heavy);
+        assert_eq!(load_of(2000, 1, 100), Load::Light);
+        assert_eq!(load_of(60, 1, 100), Load::Light, "requests and answers, one after the other");
+        assert_eq!(load_of(25, 1, 100), Load::Heavy);
+        assert_eq!(load_of(90, 1, 100), Load::Heavy, "still resting");
+        assert_eq!(load_of(110, 1, 100), Load::Light);
+        assert_eq!(load_of(110, 3, 300), Load::Heavy, "27,000 packets a second");
+        assert_eq!(load_of(100, 40, 60_000), Load::Heavy);
+        assert_eq!(load_of(2000, 39, 60_000), Load::Light, "240 Mbit/s");
     }
 
     #[test]
