@@ -7,7 +7,7 @@ use weft_crypto::{
 
 use super::super::heard::Heard;
 use super::*;
-use crate::worker::payload;
+use crate::worker::payload::{self, Kind};
 use crate::{RxSession, TablesSpec};
 
 const FROM: &str = "192.0.2.1:6783";
