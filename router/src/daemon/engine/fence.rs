@@ -96,15 +96,25 @@ impl Engine {
     }
 
     /// The ports of [`Output::CutOff`] with this token, and all before it, are cut off; or some could
-    /// not be.
+    /// not be, and are tried again. Until they are this node stays apart.
     pub(in crate::daemon) fn handle_cut_off(
         &mut self,
         token: u64,
         result: Result<(), String>,
         now: Time,
     ) {
-        self.fence.done = self.fence.done.max(token);
-        self.fence.failure = result.err().inspect(|why| error!("{why}"));
+        match result {
+            Ok(()) => {
+                self.fence.done = self.fence.done.max(token);
+                self.fence.failure = None;
+            }
+            Err(why) => {
+                if self.fence.failure.as_ref() != Some(&why) {
+                    error!("{why}");
+                }
+                self.fence.failure = Some(why);
+            }
+        }
         self.tables_changed = true;
         self.settle(now);
     }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use tracing::info;
 
-use super::{Bridge, HostError, TAP_NAME};
+use super::{Bridge, HostError, LISTING, TAP_NAME};
 
 /// Gives the bridge exactly `wanted` of the addresses within `ranges`. Others of its addresses are
 /// left alone.
@@ -18,14 +18,11 @@ pub(super) async fn set(
     wanted: &[IpNet],
 ) -> Result<(), HostError> {
     let (handle, name) = (bridge.handle(), bridge.name());
-    let present: Vec<AddressMessage> = handle
-        .address()
-        .get()
-        .set_link_index_filter(bridge.index())
-        .execute()
-        .try_collect()
-        .await
-        .map_err(HostError::during(format!("read the addresses of {name}")))?;
+    let get = handle.address().get().set_link_index_filter(bridge.index());
+    let alone = LISTING.lock().await;
+    let present: Result<Vec<AddressMessage>, _> = get.execute().try_collect().await;
+    drop(alone);
+    let present = present.map_err(HostError::during(format!("read the addresses of {name}")))?;
     let mut kept = Vec::new();
     for message in present {
         let Some(address) = address(&message) else { continue };

@@ -1,5 +1,7 @@
 //! Cutting Pods off from the bridge.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use rtnetlink::LinkUnspec;
@@ -8,10 +10,13 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 use weft_cni_shim::wire::Mac;
 
-use super::{Bridge, HostError, TAP_NAME, controller_of, links, name_of};
+use super::{Bridge, HostError, LISTING, TAP_NAME, controller_of, links, name_of};
 use crate::daemon::engine::CutPort;
 
-/// An order that was carried out, and all before it.
+/// How long after an order that could not be carried out it is tried again, until it can.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// An order that was carried out, and all before it; or a try that failed, after which others follow.
 #[derive(Debug)]
 pub(in crate::daemon) struct CutDone {
     /// The order's token.
@@ -34,11 +39,20 @@ impl Scissors {
         tokio::spawn(async move {
             while let Some(order) = queue.recv().await {
                 // Each names all that is to be cut off: the last one is enough.
-                let (token, ports) =
-                    std::iter::from_fn(|| queue.try_recv().ok()).last().unwrap_or(order);
-                let result = bridge.cut_off(&ports).await.map_err(|error| error.to_string());
-                if done.send(CutDone { token, result }).await.is_err() {
-                    return;
+                let (mut token, mut ports) = order;
+                loop {
+                    if let Some(later) = std::iter::from_fn(|| queue.try_recv().ok()).last() {
+                        (token, ports) = later;
+                    }
+                    let result = bridge.cut_off(&ports).await.map_err(|error| error.to_string());
+                    let failed = result.is_err();
+                    if done.send(CutDone { token, result }).await.is_err() {
+                        return;
+                    }
+                    if !failed {
+                        break;
+                    }
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
         });
@@ -90,6 +104,7 @@ impl Bridge {
 
     /// The bridges' tables: which MAC address is behind which port.
     async fn entries(&self) -> Result<Vec<NeighbourMessage>, HostError> {
+        let _alone = LISTING.lock().await;
         let get = self.handle().neighbours().get().set_address_family(AddressFamily::Bridge);
         get.execute().try_collect().await.map_err(HostError::during("read the bridge's table"))
     }

@@ -13,6 +13,7 @@ use futures_util::TryStreamExt;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::Handle;
 use rtnetlink::packet_route::AddressFamily;
+use tokio::sync::Mutex;
 
 pub(super) use bridge::{Bridge, TAP_NAME};
 pub(super) use cut::{CutDone, Scissors};
@@ -92,8 +93,13 @@ fn libc_enodev() -> i32 {
     nix::errno::Errno::ENODEV as i32
 }
 
+/// Held while the kernel lists something: on one socket it does so once at a time, and answers `EBUSY` to who asks for
+/// more meanwhile.
+static LISTING: Mutex<()> = Mutex::const_new(());
+
 /// All interfaces.
 async fn links(handle: &Handle) -> Result<Vec<LinkMessage>, HostError> {
+    let _alone = LISTING.lock().await;
     let mut get = handle.link().get();
     get.message_mut().header.interface_family = AddressFamily::Unspec;
     get.execute().try_collect().await.map_err(HostError::during("list the interfaces"))

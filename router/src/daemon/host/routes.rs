@@ -78,6 +78,7 @@ pub(in crate::daemon) async fn underlay_mtu(
 }
 
 async fn routes(handle: &Handle) -> Result<Vec<RouteMessage>, HostError> {
+    let _alone = super::LISTING.lock().await;
     let mut all = Vec::new();
     let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
     let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();

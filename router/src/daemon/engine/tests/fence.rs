@@ -137,8 +137,13 @@ fn a_removed_node_is_apart_until_its_pods_are_cut_off_and_names_them() {
     assert_eq!(cuts.len(), 1);
     let ifnames: Vec<_> = cuts[0].1.iter().map(|port| port.ifname.clone()).collect();
     assert_eq!(ifnames, ["a", "b"].map(|pod| weft_cni_shim::wire::host_ifname(pod, "eth0")));
+    let refused = "cannot cut off a: Device or resource busy";
+    pair.engines[1].handle_cut_off(cuts[0].0, Err(refused.to_owned()), at(pair.second));
+    assert!(pair.engines[1].is_apart(), "a Pod with a void address is still plugged in");
+    assert!(pair.engines[1].status(at(pair.second)).warnings.iter().any(|text| text == refused));
     pair.engines[1].handle_cut_off(cuts[0].0, Ok(()), at(pair.second));
     assert!(!pair.engines[1].is_apart() && pair.engines[1].take_tables_changed());
+    assert!(!pair.engines[1].status(at(pair.second)).warnings.iter().any(|text| text == refused));
 
     for output in outputs {
         if let Output::Save { kind, token, what } = output {
