@@ -94,6 +94,7 @@ pub(super) struct Settings {
     pub(super) offload: String,
     /// How the data plane's threads are scheduled, in words.
     pub(super) scheduling: String,
+    /// How many threads the data plane has for each direction.
     pub(super) workers: usize,
     pub(super) launch_peers: BTreeSet<String>,
     /// What the operator should know of the configuration, shown in status.
