@@ -33,7 +33,7 @@ use crate::{Counters, DropReason, Path, PeerPath, ShortId, Tables};
 use egress::Egress;
 use heard::Heard;
 use ingress::Ingress;
-use placement::{Business, Placement};
+use placement::{Placement, SharedLoad};
 use urgency::Scheduling;
 
 /// How much longer a packet is than the frame in it.
@@ -176,7 +176,7 @@ struct Shared {
     /// What is not sent by a worker goes through this one.
     lane: Arc<Lane>,
     lanes: NonZeroU8,
-    business: Business,
+    load: SharedLoad,
     heard: Heard,
     local: SocketAddr,
     offload: Offload,
@@ -246,7 +246,8 @@ impl fmt::Debug for Shared {
 ///
 /// A flow keeps to a lane in each direction and so keeps its order: the kernel puts its frames into one queue of the
 /// TAP, and all packets of one session into one socket. While there is little to do, real-time workers of several lanes
-/// divide the processors among them, and the kernel chooses the socket by the processor that it receives on.
+/// divide the processors among them, and the kernel chooses the socket by the processor that it receives on: then the
+/// order is kept of what is received on one processor.
 /// Packets that came inside control connections are the first lane's.
 ///
 /// Dropping it stops the threads and removes the TAP, as [`Dataplane::shutdown`] does.
@@ -288,7 +289,7 @@ impl Dataplane {
         let shared = Arc::new(Shared {
             lane,
             lanes: count,
-            business: Business::new(),
+            load: SharedLoad::new(),
             heard: Heard::default(),
             local,
             offload,

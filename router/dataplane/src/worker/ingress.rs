@@ -18,7 +18,7 @@ use super::relay::Relay;
 use super::urgency::Urgency;
 use super::{BUFFER_LEN, DataEvent, Lane, Shared};
 use crate::tables::Session;
-use crate::{Counters, DropReason, Tables};
+use crate::{Counters, DropReason, Tables, Traffic};
 pub(super) use bridge::check_frame;
 use bridge::{Back, ToBridge};
 
@@ -118,8 +118,8 @@ impl Ingress {
             };
             self.errors = 0;
             self.relay.behind = self.urgency.is_behind();
-            self.deliver();
-            self.pace.moved(self.tally.received);
+            let arrived = self.deliver();
+            self.pace.moved(arrived);
             self.shared.counters.absorb(&mut self.tally);
             self.urgency.worked();
             if received < self.batch_len {
@@ -130,13 +130,16 @@ impl Ingress {
         Ok(true)
     }
 
-    /// Opens, checks and passes on what was received.
-    fn deliver(&mut self) {
+    /// Opens, checks and passes on what was received, and returns how much that was, whatever became of it.
+    fn deliver(&mut self) -> Traffic {
         let (shared, lane) = (&*self.shared, &*self.lane);
         let tables = shared.tables.load();
         self.listener.follow(&tables);
         let mut bridge = ToBridge::new(shared, lane, &tables, &mut self.tally);
+        let mut arrived = Traffic::default();
         for (from, packet) in self.batch.datagrams() {
+            arrived.packets += 1;
+            arrived.bytes += packet.as_ref().map_or(0, |packet| packet.len() as u64);
             let outcome = match packet {
                 Some(packet) => open(packet, &tables),
                 None => Err(DropReason::Oversized),
@@ -173,6 +176,7 @@ impl Ingress {
         }
         bridge.flush();
         self.relay.flush(&lane.socket, &mut self.tally);
+        arrived
     }
 
     /// Opens, checks and passes on what came inside control connections.

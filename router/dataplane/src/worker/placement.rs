@@ -1,10 +1,9 @@
 //! Which processors workers run on.
 
+use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
-
-use std::num::NonZeroU8;
 
 use weft_netio::processors::Processors;
 use weft_netio::steer::{Steering, steer};
@@ -16,28 +15,28 @@ use super::{Lane, Shared};
 /// the filter on the port changes twice in it at most.
 const BUSY: Duration = Duration::from_millis(500);
 
-/// What all workers know of how busy the data plane is.
+/// How busy the data plane is, all workers together.
 ///
 /// A packet that is handed to a thread on an idle processor waits until that is awake, tens of microseconds on a virtual
-/// machine, and a request and its answer are handed on eight times. So while there is little to do, each lane keeps
+/// machine, and a request and its answer wake four workers. So while there is little to do, each lane keeps
 /// to processors of its own, and gets what the kernel receives on these. Where there is much to do, one
 /// processor cannot do the kernel's work, both workers' and the Pod's: then workers run wherever there is room, and sessions
 /// are shared out among sockets, as packets of a session would overtake each other if they changed sockets with the
 /// processor.
 #[derive(Debug)]
-pub(super) struct Business {
+pub(super) struct SharedLoad {
     /// Until when some worker is busy, microseconds since the start.
     busy_until: AtomicU64,
     steering: Mutex<Steering>,
 }
 
-impl Business {
+impl SharedLoad {
     pub(super) fn new() -> Self {
         Self { busy_until: AtomicU64::new(0), steering: Mutex::new(Steering::BySession) }
     }
 
     /// Takes note of a worker's load at `now`, the time since the start. Returns whether all have little to do.
-    fn is_little(&self, load: Load, now: Duration) -> bool {
+    fn all_light(&self, load: Load, now: Duration) -> bool {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         if load == Load::Heavy {
             self.busy_until.fetch_max(micros(now + BUSY), Ordering::Relaxed);
@@ -82,15 +81,15 @@ impl Placement {
 
     /// Goes where the calling worker, whose load that is, runs best.
     pub(super) fn follow(&mut self, load: Load, shared: &Shared, lane: &Lane) {
-        let little = shared.business.is_little(load, shared.started.elapsed());
-        let steering = if little { Steering::ByProcessor } else { Steering::BySession };
-        shared.business.steer(lane, shared.lanes, steering);
+        let light = shared.load.all_light(load, shared.started.elapsed());
+        let steering = if light { Steering::ByProcessor } else { Steering::BySession };
+        shared.load.steer(lane, shared.lanes, steering);
         let Some(home) = &self.home else { return };
-        if little != self.at_home {
-            let processors = if little { home } else { &self.allowed };
+        if light != self.at_home {
+            let processors = if light { home } else { &self.allowed };
             // Refused where the process was given other processors since; then it runs on those.
             if processors.confine().is_ok() {
-                self.at_home = little;
+                self.at_home = light;
             }
         }
     }
@@ -102,14 +101,14 @@ mod tests {
 
     #[test]
     fn one_busy_worker_makes_all_busy_for_a_while() {
-        let business = Business::new();
+        let shared = SharedLoad::new();
         let at = Duration::from_millis;
-        assert!(business.is_little(Load::Light, at(0)));
-        assert!(!business.is_little(Load::Heavy, at(100)));
-        assert!(!business.is_little(Load::Light, at(101)));
-        assert!(!business.is_little(Load::Heavy, at(400)));
-        assert!(!business.is_little(Load::Light, at(899)));
-        assert!(business.is_little(Load::Light, at(900)));
+        assert!(shared.all_light(Load::Light, at(0)));
+        assert!(!shared.all_light(Load::Heavy, at(100)));
+        assert!(!shared.all_light(Load::Light, at(101)));
+        assert!(!shared.all_light(Load::Heavy, at(400)));
+        assert!(!shared.all_light(Load::Light, at(899)));
+        assert!(shared.all_light(Load::Light, at(900)));
     }
 
     #[test]
