@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lab::{Host, hosts, ip, spec, spec_of, until};
+use lab::{Host, Workers, hosts, hosts_with, ip, spec, spec_of, until};
 use weft_crypto::Suite;
 use weft_dataplane::{DropReason, Path, PathSize, PeerPath, Tables, pod_mtu};
 use weft_netio::batch::{RecvBatch, SendBatch};
@@ -27,7 +27,11 @@ const LONG: &str = "WEFT_BULK_LONG";
 
 #[test]
 fn streams_arrive_whole_and_in_large_pieces() {
-    let [a, b] = hosts();
+    [Workers::One, Workers::BySession, Workers::ByProcessor].into_iter().for_each(streams);
+}
+
+fn streams(workers: Workers) {
+    let [a, b] = hosts_with(workers);
     for (from, to, address) in [(&a, &b, b.v4), (&b, &a, a.v4), (&a, &b, b.v6), (&b, &a, a.v6)] {
         stream(from, to, address, 32 * MEGABYTE);
     }
@@ -111,7 +115,11 @@ fn datagrams_of_every_length() {
 /// A Pod that hands its kernel whole trains of datagrams, to one that takes them so.
 #[test]
 fn trains_of_datagrams() {
-    let [a, b] = hosts();
+    [Workers::One, Workers::BySession].into_iter().for_each(trains);
+}
+
+fn trains(workers: Workers) {
+    let [a, b] = hosts_with(workers);
     for (from, to) in [(a.v4, b.v4), (a.v6, b.v6)] {
         let sender = a.netns.run(|| UdpSocket::bind((from, 0)).unwrap()).unwrap();
         let receiver = b.netns.run(|| UdpSocket::bind((to, 0)).unwrap()).unwrap();

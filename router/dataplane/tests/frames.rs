@@ -6,7 +6,7 @@
 #[allow(dead_code)]
 mod lab;
 
-use lab::{Host, hosts, ip, until};
+use lab::{Host, Workers, hosts, hosts_with, ip, until};
 use weft_dataplane::DropReason;
 use weft_netio::tap::{Tap, VNET_HEADER_LEN};
 use weft_netio::wait::{Waker, readable_or_raised};
@@ -58,7 +58,11 @@ fn super_frames_arrive_as_super_frames() {
 /// To the longest that IP has, 65,535 bytes: every 61st length, all of them where `WEFT_BULK_LONG` is set.
 #[test]
 fn super_frames_of_any_length_lose_no_byte() {
-    let [a, b] = hosts();
+    [Workers::One, Workers::BySession].into_iter().for_each(super_frames_of_any_length);
+}
+
+fn super_frames_of_any_length(workers: Workers) {
+    let [a, b] = hosts_with(workers);
     let (from, to) = (pod(&a), pod(&b));
     let step = if std::env::var_os("WEFT_BULK_LONG").is_some() { 1 } else { 61 };
     let longest = 65_535 - 40;

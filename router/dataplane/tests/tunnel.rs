@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 
-use lab::{Host, THIRD_IP, THIRD_SESSION, hosts_with, ip, name, spec, third_keys, until};
+use lab::{Host, THIRD_IP, THIRD_SESSION, Workers, hosts_with, ip, name, spec, third_keys, until};
 use weft_crypto::{HEADER_LEN, Sealer, Suite, TAG_LEN};
 use weft_dataplane::{
     DataEvent, DataplaneConfig, DropReason, Path, Tables, Tunnel, mac_for, pod_mtu,
@@ -17,7 +17,7 @@ use weft_dataplane::{
 
 #[test]
 fn pods_reach_each_other_through_garbage_and_replays() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     a.ping(&format!("-c 3 -i 0.2 -W 5 {}", b.v4));
     a.ping(&format!("-c 3 -i 0.2 -W 5 {}", b.v6));
     b.ping(&format!("-c 1 -W 5 -s 8000 {}", a.v4));
@@ -46,7 +46,7 @@ fn pods_reach_each_other_through_garbage_and_replays() {
 
 #[test]
 fn a_member_speaks_for_its_own_addresses_alone() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     let (sealer, pod) = (third_sealer(), Pod::at(&b));
     // With the address of host A's Pod, of B's own, and of nobody.
     for (source, counted) in [([10, 32, 0, 1], 1), ([10, 40, 0, 1], 2), ([10, 47, 0, 1], 3)] {
@@ -64,7 +64,7 @@ fn a_member_speaks_for_its_own_addresses_alone() {
 
 #[test]
 fn multicast_reaches_the_other_side_once() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     let group = Ipv4Addr::new(239, 1, 2, 3);
     let v4 = |host: &Host| host.v4.to_string().parse::<Ipv4Addr>().unwrap();
     let listener = b
@@ -89,7 +89,7 @@ fn multicast_reaches_the_other_side_once() {
 
 #[test]
 fn probes_confirm_a_path() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     assert!(a.dataplane.probe(name(1), &Path::Direct(b.underlay), 42, false));
     until("the reply comes", || {
         a.events.lock().unwrap().iter().any(|event| {
@@ -127,7 +127,7 @@ fn probes_confirm_a_path() {
 
 #[test]
 fn packets_go_inside_the_control_connection_where_the_tables_say_so() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     let underlays = [a.underlay, b.underlay];
     for (index, host, other) in [(0, &a, &b), (1, &b, &a)] {
         let receiver = other.dataplane.tunnel_receiver();
@@ -172,7 +172,7 @@ fn packets_go_inside_the_control_connection_where_the_tables_say_so() {
 
 #[test]
 fn a_session_that_left_the_tables_is_deaf() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     a.ping(&format!("-c 1 -W 5 {}", b.v4));
     let underlays = [a.underlay, b.underlay];
     let mut without = spec(1, underlays);
@@ -188,7 +188,7 @@ fn a_session_that_left_the_tables_is_deaf() {
 
 #[test]
 fn the_end_is_clean_and_a_lost_device_is_reported() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     let Host { netns, dataplane, .. } = a;
     dataplane.shutdown();
     netns.run(|| until("the TAP is gone", || !ip("link").contains("weft-tap"))).unwrap();
@@ -201,7 +201,7 @@ fn the_end_is_clean_and_a_lost_device_is_reported() {
 
 #[test]
 fn a_packet_longer_than_the_path_is_counted() {
-    let [a, b] = hosts_with(&DataplaneConfig::default());
+    let [a, b] = hosts_with(Workers::ByProcessor);
     let fits = pod_mtu(1500, a.underlay.ip()).unwrap();
     a.netns.run(|| ip("link set weft-tap mtu 1500")).unwrap();
     // Echo requests with "don't fragment"; 28 bytes are headers.

@@ -51,8 +51,6 @@ struct Plan {
     underlay: &'static str,
     v4: &'static str,
     v6: &'static str,
-    /// B has several, which nobody is to notice.
-    lanes: NonZeroU8,
 }
 
 const PLANS: [Plan; 2] = [
@@ -62,7 +60,6 @@ const PLANS: [Plan; 2] = [
         underlay: "192.0.2.1",
         v4: "10.32.0.1",
         v6: "fd00::1",
-        lanes: NonZeroU8::MIN,
     },
     Plan {
         role: Role::Server,
@@ -70,7 +67,6 @@ const PLANS: [Plan; 2] = [
         underlay: "192.0.2.2",
         v4: "10.40.0.1",
         v6: "fd00::8000:1",
-        lanes: NonZeroU8::new(3).unwrap(),
     },
 ];
 
@@ -84,15 +80,25 @@ pub(crate) fn third_keys() -> SessionKeys {
     SessionKeys::derive(&EXPORTED_THIRD, Role::Client)
 }
 
-/// Builds both hosts; each forwards to the other, and keeps packets in the order in which they come.
-pub(crate) fn hosts() -> [Host; 2] {
-    // Real-time workers do not keep the order of what the kernel receives on several processors, as it may here, where
-    // packets arrive on the processor that sends them.
-    hosts_with(&DataplaneConfig { realtime: false, ..DataplaneConfig::default() })
+/// The workers of host B; A has one for each direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Workers {
+    /// One for each direction.
+    One,
+    /// Three, ordinary threads, among which packets are shared out by session: they keep the order as one does.
+    BySession,
+    /// Three, which keep to their processors while there is little to do, and the order only of what the kernel receives
+    /// on one processor. Here packets arrive on whatever processor sends them.
+    ByProcessor,
 }
 
-/// The same with workers as the configuration says.
-pub(crate) fn hosts_with(config: &DataplaneConfig) -> [Host; 2] {
+/// Builds both hosts; each forwards to the other.
+pub(crate) fn hosts() -> [Host; 2] {
+    hosts_with(Workers::One)
+}
+
+/// The same with such workers.
+pub(crate) fn hosts_with(workers: Workers) -> [Host; 2] {
     let netns = [0, 1].map(|_| Netns::unshared().expect("this test needs root: CAP_SYS_ADMIN"));
     let [a, b] = &netns;
     a.run(|| {
@@ -101,7 +107,7 @@ pub(crate) fn hosts_with(config: &DataplaneConfig) -> [Host; 2] {
     })
     .unwrap();
     let mut started =
-        netns.into_iter().zip(&PLANS).map(|(netns, plan)| start(netns, plan, *config));
+        netns.into_iter().zip(&PLANS).map(|(netns, plan)| start(netns, plan, workers));
     let mut hosts = [started.next().unwrap(), started.next().unwrap()];
     let ends = [hosts[0].underlay, hosts[1].underlay];
     for (index, host) in hosts.iter_mut().enumerate() {
@@ -170,20 +176,26 @@ pub(crate) fn spec_of(index: usize, underlays: [SocketAddr; 2], suite: Suite) ->
     spec
 }
 
-fn start(netns: Netns, plan: &Plan, config: DataplaneConfig) -> Host {
+fn start(netns: Netns, plan: &Plan, workers: Workers) -> Host {
+    let realtime = !matches!(workers, Workers::BySession);
+    let config = DataplaneConfig { realtime, ..DataplaneConfig::default() };
+    let lanes = match (plan.role, workers) {
+        (Role::Client, _) | (_, Workers::One) => NonZeroU8::MIN,
+        (Role::Server, _) => NonZeroU8::new(3).unwrap(),
+    };
     let (taps, group) = netns
         .run(|| {
             ip("link set lo up");
             ip(&format!("addr add {}/24 dev under", plan.underlay));
             ip("link set under up");
-            let taps = Tap::open_queues("weft-tap", plan.lanes)
+            let taps = Tap::open_queues("weft-tap", lanes)
                 .expect("this test needs CAP_NET_ADMIN and /dev/net/tun");
             let mac = mac_for(plan.v4.parse().unwrap());
             ip(&format!("link set weft-tap address {mac} mtu 1400 up"));
             ip(&format!("addr add {}/12 dev weft-tap", plan.v4));
             ip(&format!("addr add {}/96 dev weft-tap nodad", plan.v6));
             ip("route add 224.0.0.0/4 dev weft-tap");
-            (taps, bind_group("[::]:0".parse().unwrap(), plan.lanes).unwrap())
+            (taps, bind_group("[::]:0".parse().unwrap(), lanes).unwrap())
         })
         .unwrap();
     let PortGroup { control, data, local } = group;
