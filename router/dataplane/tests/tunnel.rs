@@ -11,9 +11,7 @@ use std::sync::Arc;
 
 use lab::{Host, THIRD_IP, THIRD_SESSION, Workers, hosts_with, ip, name, spec, third_keys, until};
 use weft_crypto::{HEADER_LEN, Sealer, Suite, TAG_LEN};
-use weft_dataplane::{
-    DataEvent, DataplaneConfig, DropReason, Path, Tables, Tunnel, mac_for, pod_mtu,
-};
+use weft_dataplane::{DataEvent, DropReason, Path, Tables, Tunnel, mac_for, pod_mtu};
 
 #[test]
 fn pods_reach_each_other_through_garbage_and_replays() {
