@@ -136,3 +136,17 @@ fn controller_of(link: &LinkMessage) -> Option<u32> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lists_that_are_asked_for_at_once_are_all_answered() {
+        let handle = connect().unwrap();
+        let lists = (0..50).map(|_| links(&handle));
+        for list in futures_util::future::join_all(lists).await {
+            assert!(!list.unwrap().is_empty(), "there is a loopback");
+        }
+    }
+}
